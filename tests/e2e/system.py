@@ -1,0 +1,234 @@
+"""A stack on a local cloud of its own, driven and watched from outside as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import boto3
+import requests
+import urllib3
+from botocore.config import Config
+
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build" / "e2e"
+PORT = 4641
+NETWORK = "198.19.192.0/18"
+RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
+T = TypeVar("T")
+
+urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the stack's certificate is signed by itself
+
+
+def say(text: str) -> None:
+    """Print at once, past pytest's capture, so that a long test shows what it does."""
+    sys.__stdout__.write(f"    {time.strftime('%H:%M:%S')} {text}\n")
+    sys.__stdout__.flush()
+
+
+def wait_for(what: str, probe: Callable[[], T], timeout: float = 120.0, interval: float = 0.5) -> T:
+    """The first true value of probe; AssertionError naming what and the last value or error after timeout seconds."""
+    deadline = time.monotonic() + timeout
+    last: object = None
+    while time.monotonic() < deadline:
+        try:
+            value = probe()
+            if value:
+                return value
+            last = value
+        except (requests.RequestException, OSError, AssertionError, KeyError, ValueError) as error:
+            last = error
+        time.sleep(interval)
+    raise AssertionError(f"{what}: not within {timeout:.0f} s; last seen: {last!r}")
+
+
+@dataclass
+class Run:
+    """One finished ansible-playbook: exit code, all it printed, and seconds."""
+
+    name: str
+    code: int
+    output: str
+    seconds: float
+
+    @property
+    def changed(self) -> int:
+        """The sum of changed= over all hosts of the recap."""
+        return sum(int(row[2]) for row in RECAP.findall(self.output))
+
+    def succeeded(self) -> Run:
+        assert self.code == 0, f"{self.name} ended with {self.code}:\n{self.output[-6000:]}"
+        return self
+
+    def refused(self, *texts: str) -> Run:
+        """The run failed and said each of the texts (regular expressions)."""
+        assert self.code != 0, f"{self.name} should have been refused:\n{self.output[-3000:]}"
+        for text in texts:
+            assert re.search(text, self.output, re.I | re.S), f"{self.name} did not say {text!r}:\n{self.output[-6000:]}"
+        return self
+
+
+@dataclass
+class System:
+    """hello on its cloud."""
+
+    stack: str
+    environment: dict[str, str] = field(default_factory=dict)
+    runs: int = 0
+
+    def __post_init__(self) -> None:
+        state = BUILD / "cloud"
+        known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
+        self.environment = {
+            **known,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+            "FLOTILLA_CLOUD_PORT": str(PORT),
+            "FLOTILLA_CLOUD_STATE": str(state),
+            "FLOTILLA_CLOUD_NETWORK": NETWORK,
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}",
+            "AWS_REGION": "eu-central-1",
+            "AWS_DEFAULT_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    http = f"http://127.0.0.1:{PORT + 3}"
+    https = f"https://127.0.0.1:{PORT + 4}"
+
+    # ---- commands
+
+    def command(self, arguments: list[str], timeout: float = 600.0) -> Run:
+        """Run to the end; the output goes to a numbered log below build/e2e too."""
+        began = time.monotonic()
+        done = subprocess.run(
+            arguments, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False
+        )
+        run = Run(Path(arguments[0]).name, done.returncode, done.stdout, time.monotonic() - began)
+        return self._logged(run, " ".join(arguments[1:3]))
+
+    def cloud(self, verb: str, *arguments: str) -> Run:
+        return self.command([sys.executable, "-m", "local_cloud", verb, *arguments], timeout=900)
+
+    def playbook(self, verb: str, *options: str, **variables: Any) -> list[str]:
+        """The command line of a verb of this stack."""
+        extra = [word for name, value in variables.items() for word in ("-e", json.dumps({name: value}))]
+        return ["ansible-playbook", "-i", "inventories/local", f"playbooks/{verb}.yml", "-e", f"@examples/{self.stack}/stack.yml", *extra, *options]
+
+    def play(self, verb: str, *options: str, timeout: float = 600.0, **variables: Any) -> Run:
+        run = self.command(self.playbook(verb, *options, **variables), timeout)
+        run.name = " ".join([verb, *options, *(f"{name}={value}" for name, value in variables.items())])
+        say(f"{run.name}: exit {run.code}, changed {run.changed}, {run.seconds:.0f} s")
+        return run
+
+    def start(self, verb: str, **variables: Any) -> subprocess.Popen[bytes]:
+        """A playbook in a process group of its own, to be killed."""
+        self.runs += 1
+        sink = (BUILD / f"{self.runs:02d}-{verb}-killed.log").open("wb")
+        return subprocess.Popen(
+            self.playbook(verb, **variables), cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+    def _logged(self, run: Run, what: str) -> Run:
+        self.runs += 1
+        name = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")[-40:]
+        BUILD.mkdir(parents=True, exist_ok=True)
+        (BUILD / f"{self.runs:02d}-{name}.log").write_text(run.output)
+        return run
+
+    # ---- the account
+
+    def client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self.environment["AWS_ENDPOINT_URL"],
+            region_name="eu-central-1",
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(retries={"max_attempts": 2}, read_timeout=60),
+        )
+
+    def instances(self) -> dict[str, dict[str, Any]]:
+        """The running instances of the stack by id."""
+        pages = self.client("ec2").describe_instances(
+            Filters=[{"Name": "tag:flotilla:stack", "Values": [self.stack]}, {"Name": "instance-state-name", "Values": ["pending", "running"]}]
+        )
+        return {host["InstanceId"]: host for page in pages["Reservations"] for host in page["Instances"]}
+
+    def targets(self) -> dict[str, str]:
+        """Target id → state, of every target group of the stack."""
+        api = self.client("elbv2")
+        groups = [group["TargetGroupArn"] for group in api.describe_target_groups()["TargetGroups"]]
+        answers = [row for arn in groups for row in api.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]]
+        return {row["Target"]["Id"]: row["TargetHealth"]["State"] for row in answers}
+
+    def healthy(self, count: int = 2) -> dict[str, str]:
+        """The targets once count of them, and no others, are registered and healthy."""
+        return wait_for(f"{count} healthy targets", lambda: (seen := self.targets()) and len(seen) == count and set(seen.values()) == {"healthy"} and seen, 180)
+
+    def suspended(self) -> list[str]:
+        groups = self.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        return sorted({process["ProcessName"] for group in groups for process in group["SuspendedProcesses"]})
+
+    # ---- the hosts
+
+    def on_host(self, instance: str, script: str) -> str:
+        """What a root shell on the host prints."""
+        address = self.instances()[instance]["PrivateIpAddress"]
+        key = BUILD / "cloud" / "ssh" / "id_ed25519"
+        options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-i", str(key)]
+        done = subprocess.run(["ssh", *options, f"admin@{address}", "sudo sh"], input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        assert done.returncode == 0, f"{instance}: {script}: {done.stdout}"
+        return done.stdout.strip()
+
+    def containers(self, service: str = "web") -> dict[str, str]:
+        """Instance → "container id, start time, image digest" of the service on it."""
+        form = "{{.Id}} {{.State.StartedAt}} {{.Config.Image}}"
+        return {host: self.on_host(host, f"docker inspect --format '{form}' flotilla-{service}") for host in self.instances()}
+
+    # ---- the client
+
+    def get(self, path: str, timeout: float = 15.0) -> requests.Response:
+        return requests.get(self.https + path, verify=False, timeout=timeout)
+
+    def version(self) -> str:
+        return self.get("/whoami").headers["X-App-Version"]
+
+    def versions(self, count: int = 20) -> set[str]:
+        return {self.version() for _ in range(count)}
+
+    @contextmanager
+    def load(self, name: str, rate: int = 60) -> Iterator[dict[str, Any]]:
+        """A constant-rate client around a block; afterwards no request may have failed. Yields the dict that holds its figures at the end."""
+        result = BUILD / f"load-{name}.json"
+        log = (BUILD / f"load-{name}.log").open("w+")
+        result.unlink(missing_ok=True)
+        arguments = [sys.executable, "tools/load.py", self.https, "--rate", str(rate), "--result", str(result), "--seconds", "900"]
+        client = subprocess.Popen(arguments, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
+        figures: dict[str, Any] = {}
+        try:
+            assert client.stdout
+            first = client.stdout.readline()
+            assert "ready" in first, f"the load client did not start: {first} {Path(log.name).read_text()}"
+            yield figures
+            client.send_signal(signal.SIGTERM)
+            client.wait(60)
+        finally:
+            client.kill()
+            client.wait()
+        figures.update(json.loads(result.read_text()))
+        say(f"load {name}: {figures['requests_sent']} sent, {figures['requests_failed']} failed, p99 {figures['p99_ms']} ms")
+        assert figures["requests_failed"] == 0, f"{name}: {json.dumps(figures, indent=1)[:3000]}"
+        assert figures["requests_sent"] > 0
