@@ -13,6 +13,7 @@ Held to the Application Load Balancers User Guide:
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ class Target:
     health: Health = REGISTERING
     passed: int = 0
     failed: int = 0
+    serial: int = field(default_factory=itertools.count().__next__)  # a target that registers anew is another one
 
     def start_checking(self) -> None:
         """The load balancer knows the target now: its first checks are on their way."""

@@ -1,0 +1,104 @@
+"""Health checks and HAProxy's runtime API, from inside a load balancer's container.
+
+The checks must come from the load balancer's own address because the targets' security groups let in nobody else. The local cloud runs this
+with ``docker exec -i``; lines of JSON go both ways.
+
+In:  ``{"checks": [{"key", "host", "port", "path", "protocol", "interval", "timeout"}]}``  all checks to make from now on (seconds)
+     ``{"id", "commands": ["set server …"]}``  for the runtime API
+Out: ``{"key", "kind": "response" | "timeout" | "failed", "code"}``  one per check made
+     ``{"id", "replies": [...]}``
+
+It ends when its input does, so it never outlives the local cloud.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import ssl
+import sys
+import threading
+
+SOCKET = "/run/haproxy.sock"
+printing = threading.Lock()
+
+
+def say(message: dict) -> None:
+    with printing:
+        sys.stdout.write(json.dumps(message) + "\n")
+        sys.stdout.flush()
+
+
+def probe(check: dict) -> dict:
+    """Make one check, as an Application Load Balancer makes it: GET, no redirect followed, certificates not verified."""
+    host, port, timeout = check["host"], int(check["port"]), float(check["timeout"])
+    connection: http.client.HTTPConnection
+    if check["protocol"] == "HTTPS":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, port, timeout=timeout)
+    try:
+        connection.request("GET", check["path"] or "/", headers={"User-Agent": "ELB-HealthChecker/2.0", "Connection": "close"})
+        return {"kind": "response", "code": connection.getresponse().status}
+    except TimeoutError:
+        return {"kind": "timeout"}
+    except (OSError, http.client.HTTPException):
+        return {"kind": "failed"}
+    finally:
+        connection.close()
+
+
+class Checker(threading.Thread):
+    """The checks of one target: at once, then at every interval, until stopped."""
+
+    def __init__(self, check: dict) -> None:
+        super().__init__(daemon=True)
+        self.check = check
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopped.is_set():
+            result = probe(self.check)
+            if not self.stopped.is_set():
+                say({"key": self.check["key"], **result})
+            self.stopped.wait(float(self.check["interval"]))
+
+
+def command(line: str) -> str:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(5)
+        client.connect(SOCKET)
+        client.sendall(line.encode() + b"\n")
+        parts = []
+        while part := client.recv(65536):
+            parts.append(part)
+    return b"".join(parts).decode().strip()
+
+
+def main() -> None:
+    checkers: dict[str, Checker] = {}
+    for line in sys.stdin:
+        message = json.loads(line)
+        if "checks" in message:
+            wanted = {json.dumps(check, sort_keys=True): check for check in message["checks"]}
+            for gone in [key for key in checkers if key not in wanted]:
+                checkers.pop(gone).stopped.set()
+            for key, check in wanted.items():
+                if key not in checkers:
+                    checkers[key] = Checker(check)
+                    checkers[key].start()
+        else:
+            replies = []
+            for one in message["commands"]:
+                try:
+                    replies.append(command(one))
+                except OSError as error:
+                    replies.append(f"error: {error}")
+            say({"id": message["id"], "replies": replies})
+
+
+if __name__ == "__main__":
+    main()
