@@ -45,7 +45,7 @@ def locked(name: str, text: str) -> str:
 def make_link() -> None:
     """`flotilla.ec2` resolves to the checkout itself."""
     LINK.parent.mkdir(parents=True, exist_ok=True)
-    if not LINK.is_symlink() or os.readlink(LINK) != "../../../..":
+    if not LINK.is_symlink() or str(LINK.readlink()) != "../../../..":
         LINK.unlink(missing_ok=True)
         LINK.symlink_to("../../../..")
 
@@ -84,7 +84,9 @@ def install_packages(phases: Phases, packages: list[str], why: str) -> None:
     """Install Debian packages, or say who has to."""
     names = " ".join(packages)
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise PhaseFailed("prerequisites", f"{why}\nTo mend it: sudo apt-get install {names}   (or your system's packages of the same tools), then run the same command again")
+        raise PhaseFailed(
+            "prerequisites", f"{why}\nTo mend it: sudo apt-get install {names}   (or your system's packages of the same tools), then the same again"
+        )
     quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     phases.run("package lists", ["apt-get", "update", "-q"], quiet, remedy="apt's mirrors must be reachable")
     phases.run("packages", ["apt-get", "install", "-q", "-y", "--no-install-recommends", *packages], quiet, remedy=f"apt-get install {names}")
@@ -136,9 +138,15 @@ def make_engine(phases: Phases) -> None:
     """A docker engine that answers, and the few commands that the local cloud needs beside it."""
     good, words = engine_answer()
     if not good and re.search(r"permission denied", words, re.IGNORECASE):
-        raise PhaseFailed("docker engine", "this user may not talk to the docker engine.\nTo mend it: sudo usermod -aG docker $USER, log in again, and run the same command again")
+        raise PhaseFailed(
+            "docker engine",
+            "this user may not talk to the docker engine.\nTo mend it: sudo usermod -aG docker $USER, log in again, and run the same command again",
+        )
     if not good and os.environ.get("DOCKER_HOST"):
-        raise PhaseFailed("docker engine", f"DOCKER_HOST is {os.environ['DOCKER_HOST']}, and no engine answers there: {words}\nTo mend it: start that engine or unset DOCKER_HOST")
+        raise PhaseFailed(
+            "docker engine",
+            f"DOCKER_HOST is {os.environ['DOCKER_HOST']}, and no engine answers there: {words}\nTo mend it: start that engine or unset DOCKER_HOST",
+        )
     if not good and os.geteuid() != 0:
         raise PhaseFailed(
             "docker engine",
@@ -160,7 +168,9 @@ def make_engine(phases: Phases) -> None:
 
 def main() -> int:
     if sys.version_info < (3, 11):
-        raise PhaseFailed("setup", f"Python 3.11 or later is needed, this is {sys.version.split()[0]}.\nTo mend it: make PYTHON=python3.11 … (Debian 12 and later bring it)")
+        raise PhaseFailed(
+            "setup", f"Python 3.11 or later is needed, this is {sys.version.split()[0]}.\nTo mend it: make PYTHON=python3.11 … (Debian 12 and later bring it)"
+        )
     wanted = sys.argv[1:] or ["venv", "engine"]
     phases = Phases("setup", BUILD / "logs" / "setup")
     make_link()

@@ -28,7 +28,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from string import Template
@@ -53,7 +53,7 @@ CREATE TABLE IF NOT EXISTS visits (
 
 def log(level: str, message: str, **details: object) -> None:
     """One JSON line on standard output, like nginx's access log."""
-    line = {"time": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "level": level, "message": message, **details}
+    line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "level": level, "message": message, **details}
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 

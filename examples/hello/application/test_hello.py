@@ -108,7 +108,8 @@ class Whole(unittest.TestCase):
         return response.status, response.getheader("X-App-Version"), response.read().decode()
 
     def test_every_page_carries_the_version_and_sigterm_lets_a_slow_request_finish(self) -> None:
-        for path, status, text in (("/", 200, "i-9"), ("/whoami", 200, "i-9"), ("/healthz", 200, "ok"), ("/visits", 503, "heals"), ("/nothing", 404, "nothing")):
+        pages = [("/", 200, "i-9"), ("/whoami", 200, "i-9"), ("/healthz", 200, "ok"), ("/visits", 503, "heals"), ("/nothing", 404, "nothing")]
+        for path, status, text in pages:
             answer = self.get(path)
             self.assertEqual(answer[:2], (status, "9.9.9"), path)
             self.assertIn(text, answer[2])
