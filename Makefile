@@ -12,17 +12,17 @@ help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: ## Virtual environment, docker engine, collection link
-	@$(PYTHON) tools/setup.py
+	@$(PYTHON) -m tools.setup
 
 demo: setup ## A fresh clone to a release under load [STACK=hello]
-	@$(VENV)/bin/python tools/demo.py --stack $(STACK)
+	@$(VENV)/bin/python -m tools.demo --stack $(STACK)
 
 down: ## Remove the demo's cloud and everything else we made outside the clone
-	@$(PYTHON) tools/down.py
+	@$(PYTHON) -m tools.down
 
 clean: down ## `down`, and our images and the virtual environment too
-	@$(PYTHON) tools/down.py --images
-	rm -rf $(VENV) build .ansible .pytest_cache .mypy_cache .ruff_cache
+	@$(PYTHON) -m tools.down --images
+	rm -rf $(VENV) build .ansible .pytest_cache .mypy_cache .ruff_cache .cache
 
 cloud-up: setup ## Start the local cloud
 	@$(VENV)/bin/python -m local_cloud up
@@ -34,19 +34,19 @@ cloud-status: ## What runs in the local cloud
 	@$(VENV)/bin/python -m local_cloud status
 
 test: setup ## Everything: lint, unit, roles, end to end
-	@$(VENV)/bin/python tools/suite.py lint unit roles e2e
+	@$(VENV)/bin/python -m tools.suite lint unit roles e2e
 
 lint: setup ## ansible-lint, yamllint, ruff, mypy
-	@$(VENV)/bin/python tools/suite.py lint
+	@$(VENV)/bin/python -m tools.suite lint
 
 test-unit: setup ## Unit tests
-	@$(VENV)/bin/python tools/suite.py unit
+	@$(VENV)/bin/python -m tools.suite unit
 
 test-roles: setup ## Molecule, each role or one [ROLE=service]
-	@$(VENV)/bin/python tools/suite.py roles $(if $(ROLE),--role $(ROLE))
+	@$(VENV)/bin/python -m tools.suite roles $(if $(ROLE),--role $(ROLE))
 
 test-e2e: setup ## End to end, each stack or one [STACK=hello]
-	@$(VENV)/bin/python tools/suite.py e2e $(if $(filter-out undefined file default,$(origin STACK)),--stack $(STACK))
+	@$(VENV)/bin/python -m tools.suite e2e $(if $(filter-out undefined file default,$(origin STACK)),--stack $(STACK))
 
 docs: setup ## Write the references below docs/ from their specifications
 	@$(VENV)/bin/python tools/reference.py

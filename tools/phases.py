@@ -116,13 +116,14 @@ class Phases:
         timeout: float = 1800.0,
         check: bool = True,
         remedy: str = "",
+        stream: bool = False,
     ) -> int:
-        """Run a command as a step: output to `<logs>/<name>.log`, its last line as progress. Returns the exit code.
+        """Run a command as a step: output to `<logs>/<name>.log`, its last line as progress. Returns the exit code (124: `timeout` seconds passed).
 
-        With `check`, an exit code other than 0 raises PhaseFailed with the end of the log and the remedy.
+        With `check`, an exit code other than 0 raises PhaseFailed with the end of the log and the remedy. With `stream`, all output is shown.
         """
-        self.logs.mkdir(parents=True, exist_ok=True)
-        log = self.logs / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".log")
+        log = self.log(name)
+        log.parent.mkdir(parents=True, exist_ok=True)
         began = time.monotonic()
         self.say(f"==> {name}")
         with log.open("w", encoding="utf-8", errors="replace") as sink:
@@ -138,34 +139,43 @@ class Phases:
                 start_new_session=True,
             )
             last = [""]
-            reader = threading.Thread(target=self._read, args=(process, sink, last), daemon=True)
+            reader = threading.Thread(target=self._read, args=(process, sink, last, stream), daemon=True)
             reader.start()
             try:
-                code = self._wait(process, began, last, timeout)
+                code = self._wait(process, began, last, timeout, quiet=stream)
             except BaseException:
                 self._end(process)
                 raise
             reader.join(timeout=5)
         if code != 0 and check:
-            lines = _COLOUR.sub("", log.read_text(encoding="utf-8", errors="replace")).splitlines()
-            tail = "\n".join("  | " + line for line in lines[-TAIL_LINES:])
-            reason = f"{name} failed (exit code {code}) after {elapsed_text(time.monotonic() - began)}.\n{tail}\nWhole log: {log}"
-            raise PhaseFailed(name, reason + (f"\nTo mend it: {remedy}" if remedy else ""), log)
+            raise PhaseFailed(name, self.failure(name, code, time.monotonic() - began) + (f"\nTo mend it: {remedy}" if remedy else ""), log)
         if code == 0:
             self._finish(name, began)
         else:
             self.times[name] = round(time.monotonic() - began, 1)
         return code
 
-    @staticmethod
-    def _read(process: subprocess.Popen[str], sink: TextIO, last: list[str]) -> None:
+    def log(self, name: str) -> Path:
+        """The log file of a step."""
+        return self.logs / (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") + ".log")
+
+    def failure(self, name: str, code: int, seconds: float | None = None, shown: bool = False) -> str:
+        """Why a step failed: its exit code, the end of its log unless that was `shown`, and where the rest is."""
+        lines = _COLOUR.sub("", self.log(name).read_text(encoding="utf-8", errors="replace")).splitlines()
+        tail = [] if shown else ["  | " + line for line in lines[-TAIL_LINES:]]
+        text = f"{name} failed (exit code {code}) after {elapsed_text(self.times.get(name, 0.0) if seconds is None else seconds)}."
+        return "\n".join([text, *tail, f"Whole log: {self.log(name)}"])
+
+    def _read(self, process: subprocess.Popen[str], sink: TextIO, last: list[str], stream: bool) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             sink.write(line)
             sink.flush()
             last[0] = notable(line) or last[0]
+            if stream:
+                self.say("  " + line.rstrip("\n"))
 
-    def _wait(self, process: subprocess.Popen[str], began: float, last: list[str], timeout: float) -> int:
+    def _wait(self, process: subprocess.Popen[str], began: float, last: list[str], timeout: float, quiet: bool) -> int:
         terminal = self.out.isatty()
         told, next_note = "", began + NOTE_SECONDS
         while True:
@@ -177,6 +187,8 @@ class Phases:
                 self._end(process)
                 self.say(f"      stopped after {elapsed_text(timeout)}: {last[0]}")
                 return 124
+            if quiet:
+                continue
             if terminal:
                 self._progress(f"      {elapsed_text(now - began):>8}  {last[0]}")
             elif now >= next_note or (last[0] != told and now >= next_note - NOTE_SECONDS + 3):

@@ -66,9 +66,9 @@ def make_venv(phases: Phases) -> None:
     installer.parent.mkdir(exist_ok=True)
     installer.write_text(locked("uv", (ROOT / "requirements.txt").read_text(encoding="utf-8")), encoding="utf-8")
     remedy = "the Python package index must be reachable by pip; behind a proxy set HTTPS_PROXY, with a mirror configure pip (and UV_DEFAULT_INDEX)"
-    phases.run("package installer", [python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(installer)], remedy=remedy)
+    phases.run("package installer", [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--require-hashes", "-r", str(installer)], remedy=remedy)
     command = [str(VENV / "bin" / "uv"), "pip", "sync", "--python", python, "--require-hashes", "requirements.txt"]
-    phases.run("python packages", command, {"UV_LINK_MODE": "copy"} if os.environ.get("CI") else {}, remedy=remedy)
+    phases.run("python packages", command, {"UV_CACHE_DIR": str(ROOT / ".cache" / "uv")}, remedy=remedy)
     STAMP.write_text(requirements_digest(), encoding="ascii")
 
 

@@ -1,0 +1,81 @@
+"""The test suite: named steps, each with its time, all of them run even when one fails, one line of result at the end.
+
+Usage: python -m tools.suite [lint] [unit] [roles] [e2e] [--role ROLE] [--stack STACK]   (all without arguments)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from tools.phases import BUILD, ROOT, Phases, elapsed_text, main_guard
+
+BIN = Path(sys.executable).parent
+LINK = ".ansible/collections"
+PARTS = ["lint", "unit", "roles", "e2e"]
+
+
+def environment() -> dict[str, str]:
+    """The environment of every step: nobody's account, no settings of make or of a demo that runs beside it."""
+    foreign = ("AWS_", "FLOTILLA_", "ANSIBLE_", "MOLECULE_", "PYTEST_", "MAKE", "MFLAGS", "BOTO_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1", "ANSIBLE_HOME": str(ROOT / ".ansible")}
+
+
+def steps(parts: list[str], role: str | None = None, stack: str | None = None) -> list[tuple[str, list[str], dict[str, str]]]:
+    """The steps of the chosen parts: name, command, and what its environment has beyond the common one."""
+    found: list[tuple[str, list[str], dict[str, str]]] = []
+    if "lint" in parts:
+        ours = [name for name in ("local_cloud", "tools", "tests/e2e", "tests/unit") if (ROOT / name).is_dir()]
+        found += [
+            ("ruff", ["ruff", "check", "."], {}),
+            ("yamllint", ["yamllint", "--strict", "."], {}),
+            ("mypy", ["mypy", *ours], {}),
+            ("mypy of the plugins", ["mypy", "-p", "ansible_collections.flotilla.ec2.plugins"], {"MYPYPATH": LINK}),
+            ("ansible-lint", ["ansible-lint", "--offline"], {}),
+            ("changelog", ["antsibull-changelog", "lint"], {}),
+        ]
+    if "unit" in parts:
+        found.append(("unit tests", ["pytest", "-q", "-n", "2", "tests/unit"], {}))
+    if "roles" in parts:
+        chosen = ["--scenario-name", role] if role else ["--all"]
+        found.append(("roles", ["molecule", "test", *chosen], {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}))
+    if "e2e" in parts:
+        tests = [f"tests/e2e/test_{stack}.py"] if stack else sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
+        found += [(f"end to end {Path(path).stem.removeprefix('test_')}", ["pytest", "-q", "--maxfail=3", path], {}) for path in tests]
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Run the test suite, or parts of it.")
+    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all without")
+    parser.add_argument("--role", help="one molecule scenario only")
+    parser.add_argument("--stack", help="the end-to-end test of one stack only")
+    options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"no part {unknown[0]!r}; parts are {', '.join(PARTS)}")
+    phases = Phases("suite", BUILD / "logs" / "suite")
+    failed: list[str] = []
+    names: list[str] = []
+    os.environ.update(environment())
+    for name in [name for name in os.environ if name not in environment()]:
+        del os.environ[name]
+    for name, command, more in steps(options.parts or PARTS, options.role, options.stack):
+        names.append(name)
+        stream = command[0] == "pytest"
+        code = phases.run(name, [str(BIN / command[0]), *command[1:]], more, timeout=2400, check=False, stream=stream)
+        if code:
+            failed.append(name)
+            phases.say(phases.failure(name, code, shown=stream))
+    phases.say("")
+    for name in names:
+        phases.say(f"  {'FAILED' if name in failed else 'passed'}  {name:<28} {elapsed_text(phases.times.get(name, 0.0)):>12}")
+    phases.say(f"  all in {elapsed_text(phases.seconds)}")
+    phases.say(f"{len(names) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main_guard(main))
