@@ -32,7 +32,7 @@ from urllib.parse import urlsplit
 
 TIMEOUT_SECONDS = 10.0
 KEPT_CONNECTIONS = 8
-IDLE_CLOSE_SECONDS = 0.1  # a kept connection that ends this soon after a request was closed before the request came
+IDLE_CLOSE_SECONDS = 0.5  # a kept connection that ends this soon after a request was closed before the request came
 READY_ANSWERS = 5
 
 
@@ -133,6 +133,11 @@ class Connection:
             await self.reader.read(-1)
         return int(first.split(" ", 2)[1]), headers
 
+    @property
+    def ended(self) -> bool:
+        """Whether the server has closed it, as far as is known here."""
+        return self.reader.at_eof() or self.writer.is_closing()
+
     def close(self) -> None:
         with contextlib.suppress(Exception):
             self.writer.transport.abort()
@@ -163,6 +168,7 @@ class Load:
 
     async def exchange(self, path: str, keep: bool) -> tuple[int, dict[str, str]]:
         """One request and its answer, on a kept connection or a new one."""
+        self.kept = [one for one in self.kept if not one.ended]
         if keep and self.kept:
             connection, asked = self.kept.pop(), time.monotonic()
             try:

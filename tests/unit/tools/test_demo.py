@@ -1,0 +1,40 @@
+"""What the demo reads and decides, without a cloud."""
+
+from __future__ import annotations
+
+import pytest
+
+from tools import demo, suite
+from tools.phases import PhaseFailed
+
+
+def test_the_environment_file_of_the_cloud_is_read() -> None:
+    text = "# made by local_cloud\nexport AWS_REGION=eu-central-1\nexport FLOTILLA_CLOUD_STATE='/a b/cloud'\nexport EMPTY=\n"
+    assert demo.exported(text) == {"AWS_REGION": "eu-central-1", "FLOTILLA_CLOUD_STATE": "/a b/cloud", "EMPTY": ""}
+
+
+def test_nobodys_account_reaches_the_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "secret")
+    monkeypatch.setenv("FLOTILLA_CLOUD_PORT", "4700")
+    environment = demo.clean_environment()
+    assert "AWS_PROFILE" not in environment
+    assert "AWS_SESSION_TOKEN" not in environment
+    assert environment["FLOTILLA_CLOUD_PORT"] == "4700"
+
+
+@pytest.mark.parametrize(("tag", "number"), [("v1-3fa", 1), ("v12-0", 12), (None, 0), ("1.2.3", 0), ("broken-1", 0)])
+def test_the_next_version_follows_the_live_one(tag: str | None, number: int) -> None:
+    assert demo.version_number(tag) == number
+
+
+def test_an_unknown_stack_is_refused_with_those_that_exist() -> None:
+    with pytest.raises(PhaseFailed, match="no stack 'helo'; stacks are: .*hello"):
+        demo.Demo("helo")
+
+
+def test_the_suite_has_a_step_for_each_part() -> None:
+    names = [name for name, _, _ in suite.steps(suite.PARTS)]
+    for name in ("ruff", "yamllint", "mypy", "ansible-lint", "unit tests", "roles", "end to end hello"):
+        assert name in names
+    assert suite.steps(["roles"], role="service")[0][1] == ["molecule", "test", "--scenario-name", "service"]
