@@ -90,13 +90,13 @@ def test_a_kept_connection_that_was_closed_while_idle_is_replaced() -> None:
 
 
 def test_a_kept_connection_that_is_closed_as_a_request_comes_is_opened_again() -> None:
-    seen: dict[int, int] = {}
+    seen: dict[asyncio.StreamWriter, int] = {}
 
     async def second_closes(path: str, writer: asyncio.StreamWriter) -> bool:
-        seen[id(writer)] = seen.get(id(writer), 0) + 1
-        if seen[id(writer)] == 1:
+        seen[writer] = seen.get(writer, 0) + 1
+        if seen[writer] == 1:
             writer.write(answer())
-        return seen[id(writer)] == 1
+        return seen[writer] == 1
 
     result = drive(second_closes, [Request("/")])
     assert result.failed == 0
@@ -104,11 +104,11 @@ def test_a_kept_connection_that_is_closed_as_a_request_comes_is_opened_again() -
 
 
 def test_a_kept_connection_that_dies_while_an_answer_is_made_is_a_failure() -> None:
-    seen: dict[int, int] = {}
+    seen: dict[asyncio.StreamWriter, int] = {}
 
     async def second_dies(path: str, writer: asyncio.StreamWriter) -> bool:
-        seen[id(writer)] = seen.get(id(writer), 0) + 1
-        if seen[id(writer)] == 2:
+        seen[writer] = seen.get(writer, 0) + 1
+        if seen[writer] == 2:
             await asyncio.sleep(0.8)
             return False
         writer.write(answer())
