@@ -6,13 +6,15 @@ SHELL := /bin/bash
 STACK ?= hello
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
-export PATH := $(VENV)/bin:$(PATH)
 
 help: ## List the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: ## Virtual environment, docker engine, collection link
-	@$(PYTHON) -m tools.setup
+	@$(PYTHON) -m tools.setup venv engine
+
+venv: ## Virtual environment and collection link alone
+	@$(PYTHON) -m tools.setup venv
 
 demo: setup ## A fresh clone to a release under load [STACK=hello]
 	@$(VENV)/bin/python -m tools.demo --stack $(STACK)
@@ -36,10 +38,10 @@ cloud-status: ## What runs in the local cloud
 test: setup ## Everything: lint, unit, roles, end to end
 	@$(VENV)/bin/python -m tools.suite lint unit roles e2e
 
-lint: setup ## ansible-lint, yamllint, ruff, mypy
+lint: venv ## ansible-lint, yamllint, ruff, mypy
 	@$(VENV)/bin/python -m tools.suite lint
 
-test-unit: setup ## Unit tests
+test-unit: venv ## Unit tests
 	@$(VENV)/bin/python -m tools.suite unit
 
 test-roles: setup ## Molecule, each role or one [ROLE=service]
@@ -48,7 +50,11 @@ test-roles: setup ## Molecule, each role or one [ROLE=service]
 test-e2e: setup ## End to end, each stack or one [STACK=hello]
 	@$(VENV)/bin/python -m tools.suite e2e $(if $(filter-out undefined file default,$(origin STACK)),--stack $(STACK))
 
-docs: setup ## Write the references below docs/ from their specifications
+docs: venv ## Write the references below docs/ from their specifications
 	@$(VENV)/bin/python tools/reference.py
 
-.PHONY: help setup demo down clean cloud-up cloud-down cloud-status test lint test-unit test-roles test-e2e docs
+lock: venv ## Lock the newest versions that requirements.in allows
+	@$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command 'make lock' requirements.in --output-file requirements.txt
+
+.PHONY: help setup venv demo down clean cloud-up cloud-down cloud-status test lint test-unit test-roles test-e2e docs lock

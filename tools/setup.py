@@ -172,6 +172,7 @@ def main() -> int:
             "setup", f"Python 3.11 or later is needed, this is {sys.version.split()[0]}.\nTo mend it: make PYTHON=python3.11 … (Debian 12 and later bring it)"
         )
     wanted = sys.argv[1:] or ["venv", "engine"]
+    os.environ["PATH"] += f"{os.pathsep}/usr/sbin{os.pathsep}/sbin"  # iptables and dockerd's helpers, which a plain user's path may lack
     phases = Phases("setup", BUILD / "logs" / "setup")
     make_link()
     failures: list[BaseException] = []
