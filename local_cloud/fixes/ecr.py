@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from moto.core.utils import get_service_model
 from moto.ecr import models
 
 
@@ -16,6 +18,6 @@ def size_of(manifest: dict[str, Any]) -> int | None:
 
 def apply() -> None:
     """Correct moto, once, before it serves."""
-    import json
-
     models.Image.get_image_size_in_bytes = lambda self: size_of(json.loads(self.image_manifest))
+    # "ServerException … HTTP Status Code: 500" (API reference); moto answers 400 for a fault whose model names no status.
+    get_service_model("ecr")._service_description["shapes"]["ServerException"]["error"] = {"httpStatusCode": 500}

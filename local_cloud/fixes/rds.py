@@ -122,7 +122,7 @@ def _subnet_groups() -> None:
     original = models.RDSBackend.delete_subnet_group
 
     def delete_subnet_group(self: Any, subnet_name: str) -> Any:
-        if any(one.db_subnet_group_name == subnet_name for one in self.databases.values()):
+        if any(one.db_subnet_group and one.db_subnet_group.name == subnet_name for one in self.databases.values()):
             message = f"Cannot delete the subnet group '{subnet_name}' because at least one database instance is still using it."
             raise RDSClientError("InvalidDBSubnetGroupStateFault", message)
         return original(self, subnet_name)

@@ -246,8 +246,9 @@ class EcrPlane(Plane):
                 log.exception("registry: connecting to the networks of VPCs failed, trying again")
 
     def connect(self) -> None:
-        """Be in the network of each VPC, under the registry's name."""
-        vpcs = {vpc.id: vpc.cidr_block for vpc in list(self.cloud.backend("ec2").vpcs.values()) if not vpc.is_default}
+        """Be in the network of each VPC that has one by now, under the registry's name."""
+        known = self.cloud.backend("ec2").vpcs
+        vpcs = {vpc: known[vpc].cidr_block for vpc in list(self.cloud.planes["vpc"].networks) if vpc in known}
         for gone in [vpc for vpc in self.networks if vpc not in vpcs]:
             del self.networks[gone]
         for vpc, cidr in vpcs.items():

@@ -46,6 +46,7 @@ class Agent:
         self.replies: dict[int, list[str]] = {}
         self.arrived = threading.Condition()
         self.number = 0
+        self.ended = False
         threading.Thread(target=self._read, daemon=True, name=f"agent {container}").start()
 
     def _read(self) -> None:
@@ -59,11 +60,8 @@ class Agent:
                     self.replies[message["id"]] = message["replies"]
                     self.arrived.notify_all()
         with self.arrived:
+            self.ended = True
             self.arrived.notify_all()
-
-    @property
-    def alive(self) -> bool:
-        return self.process.poll() is None
 
     def send(self, message: dict[str, Any]) -> None:
         assert self.process.stdin
@@ -75,7 +73,7 @@ class Agent:
         self.number += 1
         self.send({"id": self.number, "commands": list(lines)})
         with self.arrived:
-            self.arrived.wait_for(lambda: self.number in self.replies or not self.alive, timeout)
+            self.arrived.wait_for(lambda: self.number in self.replies or self.ended, timeout)
             if self.number not in self.replies:
                 raise OSError("the load balancer's container does not answer")
             replies = self.replies.pop(self.number)
@@ -99,38 +97,37 @@ class Agent:
 class Balancer:
     """One load balancer's container: what it has been told so far, and the telling."""
 
-    def __init__(self, plane: ElbV2Plane, arn: str, container: str, address: str, published: dict[int, int]) -> None:
-        self.plane, self.arn, self.container, self.address, self.published = plane, arn, container, address, published
+    def __init__(self, plane: ElbV2Plane, container: str, address: str, published: dict[int, int]) -> None:
+        self.plane, self.container, self.address, self.published = plane, container, address, published
         self.agent: Agent | None = None
-        self.retry_at = 0.0
+        self.launched = False
         self.told: str | None = None  # digest of what needs a reload
         self.servers: dict[str, dict[int, haproxy.Server]] = {}
         self.slots: dict[str, dict[int, str]] = {}
         self.checks: dict[str, tuple[Group, Target, dict[str, Any]]] = {}
         self.checks_told: list[dict[str, Any]] | None = None
-        self.security_groups: list[str] = []
+        self.security_groups: list[str] | None = None  # as the firewall was told
 
     def files(self, configuration: str, certificates: dict[str, bytes]) -> dict[str, Any]:
         return {CONFIGURATION: configuration.encode(), **{f"{haproxy.CERTIFICATES}/{name}": (pem, 0o600) for name, pem in certificates.items()}}
 
     def connect(self) -> Agent | None:
         """The agent; it is started again when it, or the container, had ended."""
-        if self.agent and self.agent.alive:
+        if self.agent and not self.agent.ended:
             return self.agent
-        if time.monotonic() < self.retry_at:
-            return None
-        self.retry_at = time.monotonic() + 1
-        self.agent = Agent(self.container, self._observed)
+        agent = Agent(self.container, self._observed)
         try:
-            self.agent.command("show version")
+            agent.command("show version")
         except OSError as error:
-            log.info("load balancer %s: %s; starting it", self.container, error)
-            self.agent.close()
-            self.agent = None
-            self.plane.cloud.engine.start(self.container)
+            agent.close()
+            if not self.plane.cloud.engine.running(self.container):
+                log.warning("load balancer %s ended (%s); starting it", self.container, error)
+                self.plane.cloud.engine.start(self.container)
             return None
-        self.servers, self.checks_told = {}, None  # it may be a new process: tell it everything
-        return self.agent
+        self.agent = agent
+        # It may be a new process in a new network namespace: tell it, and the firewall, everything.
+        self.servers, self.checks_told, self.security_groups = {}, None, None
+        return agent
 
     def _observed(self, key: str, outcome: Outcome) -> None:
         """A check was made. Called by the agent's reader."""
@@ -263,8 +260,9 @@ class ElbV2Plane(Plane):
             return balancer
 
         def deleting(self: Any, arn: str) -> None:
+            balancer = self.load_balancers.get(arn)
             delete(self, arn)
-            plane.remove(arn)
+            plane.remove(arn, balancer)
 
         models.ELBv2Backend.create_load_balancer, models.ELBv2Backend.delete_load_balancer = creating, deleting
 
@@ -332,7 +330,7 @@ class ElbV2Plane(Plane):
             published = {80: settings.http_port + step, 443: settings.https_port + step}
             address = self.cloud.address_in(balancer.subnets[0])
             container = self.cloud.container_name(f"lb-{balancer.name}")
-            entry = Balancer(self, balancer.arn, container, address, published)
+            entry = Balancer(self, container, address, published)
             self.balancers[balancer.arn] = entry
         empty = haproxy.LoadBalancer([], {})
         try:
@@ -351,18 +349,28 @@ class ElbV2Plane(Plane):
             with self.lock:
                 self.balancers.pop(balancer.arn, None)
             raise
+        deadline = time.monotonic() + 10
+        while entry.connect() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
         entry.told = fingerprint(empty, {})
-        entry.security_groups = list(balancer.security_groups or [])
-        self.cloud.protect(container, entry.security_groups)
+        self._protect(balancer, entry)
+        entry.launched = True
         self.cloud.publish(balancer.dns_name, address)
 
-    def remove(self, arn: str) -> None:
+    def _protect(self, balancer: Any, entry: Balancer) -> None:
+        groups = list(balancer.security_groups or [])
+        if groups != entry.security_groups:
+            self.cloud.protect(entry.container, groups)
+            entry.security_groups = groups
+
+    def remove(self, arn: str, balancer: Any) -> None:
         with self.lock:
             entry = self.balancers.pop(arn, None)
         if entry:
             if entry.agent:
                 entry.agent.close()
             self.cloud.engine.remove(entry.container)
+            balancer.subnets[0].del_subnet_ip(entry.address)
         self.wake.set()
 
     # -- the thread -----------------------------------------------------------------------------------------------------------------------
@@ -402,7 +410,7 @@ class ElbV2Plane(Plane):
                     backend.target_groups[arn].deregister_terminated_instances([identifier])
         for balancer in list(backend.load_balancers.values()):
             entry = self.balancers.get(balancer.arn)
-            if entry is None:
+            if entry is None or not entry.launched:
                 continue
             with self.lock:
                 wanted, certificates = self.wanted(balancer, entry)
@@ -415,9 +423,7 @@ class ElbV2Plane(Plane):
             with self.lock:
                 for _, target, _ in entry.checks.values():
                     target.start_checking()
-            if list(balancer.security_groups or []) != entry.security_groups:
-                entry.security_groups = list(balancer.security_groups or [])
-                self.cloud.protect(entry.container, entry.security_groups)
+            self._protect(balancer, entry)
 
     def wanted(self, balancer: Any, entry: Balancer) -> tuple[haproxy.LoadBalancer, dict[str, bytes]]:
         """The load balancer as plain data, with the PEM files that its listeners need. Hold the lock."""

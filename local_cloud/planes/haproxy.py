@@ -267,7 +267,7 @@ def render(balancer: LoadBalancer, *, slots: bool = True) -> str:
         # At a reload keep-alive clients are told with their next answer that the connection ends, instead of finding it closed.
         "  option idle-close-on-response",
         '  http-error status 502 content-type text/html string "<html><head><title>502 Bad Gateway</title></head></html>"',
-        '  http-error status 503 content-type text/html string "<html><head><title>503 Service Temporarily Unavailable</title></head></html>"',
+        '  http-error status 503 content-type text/html string "<html><head><title>Service Temporarily Unavailable</title></head></html>"',
         '  http-error status 504 content-type text/html string "<html><head><title>504 Gateway Time-out</title></head></html>"',
         "  default-server init-addr none",
         # Where requests go whose action forwards to nothing.

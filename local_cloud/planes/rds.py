@@ -132,7 +132,7 @@ class RdsPlane(Plane):
 
         def deleting(self: Any, db_instance_identifier: str, *args: Any, **options: Any) -> Any:
             database = delete(self, db_instance_identifier, *args, **options)
-            plane.remove(db_instance_identifier)
+            plane.remove(database)
             return database
 
         def stopping(self: Any, db_instance_identifier: str, *args: Any, **options: Any) -> Any:
@@ -187,10 +187,10 @@ class RdsPlane(Plane):
         CreateDBInstance answers when it is there: rds_instance and boto3's waiter would sleep for 30 seconds at every ``creating`` they see.
         """
         identifier = database.db_instance_identifier
-        groups = self.cloud.backend("rds").subnet_groups
-        if database.db_subnet_group_name not in groups:
+        group = database.db_subnet_group
+        if group is None:
             raise InvalidParameterValue("The local cloud makes DB instances in a DB subnet group only: DBSubnetGroupName is missing")
-        subnet = groups[database.db_subnet_group_name]._subnets[0]
+        subnet = group._subnets[0]
         address = self.cloud.address_in(subnet)
         database.availability_zone = subnet.availability_zone
         with self.lock:
@@ -208,7 +208,7 @@ class RdsPlane(Plane):
             )
             self.wait(database)
         except Exception:
-            self.remove(identifier)
+            self.remove(database)
             raise
         self.protect(database)
         self.cloud.publish(database.address, address)
@@ -269,14 +269,16 @@ class RdsPlane(Plane):
             self.cloud.protect(self.container(database), groups)
             self.protected[identifier] = groups
 
-    def remove(self, identifier: str) -> None:
+    def remove(self, database: Any) -> None:
+        identifier = database.db_instance_identifier
         with self.lock:
             known = self.addresses.pop(identifier, None)
             self.passwords.pop(identifier, None)
             self.certificates.pop(identifier, None)
             self.protected.pop(identifier, None)
         if known:
-            self.cloud.engine.remove(self.cloud.container_name(f"rds-{identifier}"))
+            self.cloud.engine.remove(self.container(database))
+            database.db_subnet_group._subnets[0].del_subnet_ip(known)
 
     # -- the thread -----------------------------------------------------------------------------------------------------------------------
 
