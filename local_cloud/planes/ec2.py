@@ -1,0 +1,209 @@
+"""EC2 instances: systemd guests in containers, with the address, key and user data that the API gave them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
+
+from .base import Plane
+
+log = logging.getLogger(__name__)
+
+SEED = "/var/lib/cloud/seed/nocloud"
+USER = "admin"  # as in Debian's images on AWS
+IMAGES = {
+    "ami-0f10711a00000012": ("debian-12-amd64-flotilla", "guest"),
+    "ami-0f10711a00000013": ("debian-13-amd64-flotilla", "guest13"),
+}
+STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+
+
+class Ec2Plane(Plane):
+    """See the module."""
+
+    name = "ec2"
+
+    def __init__(self, cloud: Any) -> None:
+        super().__init__(cloud)
+        self.lock = threading.RLock()
+        self.busy: set[str] = set()  # instances of which a thread changes the container now
+        self.stopping = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    # ---- the API's side
+
+    def install(self) -> None:
+        plane = self
+        run = InstanceBackend.run_instances
+        terminate, stop, start, reboot = Instance.terminate, Instance.stop, Instance.start, Instance.reboot
+
+        def running(self: Any, *args: Any, **options: Any) -> Any:
+            reservation = run(self, *args, **options)
+            for instance in reservation.instances:
+                plane.launch(instance)
+            return reservation
+
+        def terminating(self: Any, *args: Any, **options: Any) -> Any:
+            gone = self.state in ("shutting-down", "terminated")
+            answer = terminate(self, *args, **options)
+            if not gone:
+                plane.later(self, "shutting-down", "terminated", lambda: plane.cloud.engine.remove(plane.container(self)))
+            return answer
+
+        def stopping(self: Any, *args: Any, **options: Any) -> Any:
+            answer = stop(self, *args, **options)
+            plane.later(self, "stopping", "stopped", lambda: plane.cloud.engine.stop(plane.container(self), 20))
+            return answer
+
+        def starting(self: Any, *args: Any, **options: Any) -> Any:
+            answer = start(self, *args, **options)
+            plane.later(self, "pending", "running", lambda: plane.cloud.engine.start(plane.container(self)))
+            return answer
+
+        def rebooting(self: Any, *args: Any, **options: Any) -> Any:
+            answer = reboot(self, *args, **options)
+            plane.later(self, "running", "running", lambda: plane.cloud.engine.restart(plane.container(self), 20))
+            return answer
+
+        InstanceBackend.run_instances = running
+        Instance.terminate, Instance.stop, Instance.start, Instance.reboot = terminating, stopping, starting, rebooting
+
+    def container(self, instance: Any) -> str:
+        return str(self.cloud.container_name(instance.id))
+
+    def later(self, instance: Any, meanwhile: str, afterwards: str, act: Callable[[], None]) -> None:
+        """Show one state, do it in the background, show the other."""
+        instance._state = InstanceState(meanwhile, STATES[meanwhile])
+        with self.lock:
+            self.busy.add(instance.id)
+
+        def run() -> None:
+            try:
+                act()
+                instance._state = InstanceState(afterwards, STATES[afterwards])
+            except Exception:
+                log.exception("instance %s: %s failed", instance.id, meanwhile)
+                ended = "terminated" if afterwards == "terminated" else "stopped"
+                instance._state = InstanceState(ended, STATES[ended])
+            finally:
+                with self.lock:
+                    self.busy.discard(instance.id)
+                self.wake()
+
+        threading.Thread(target=run, daemon=True, name=f"ec2 {instance.id}").start()
+
+    def wake(self) -> None:
+        """Something about instances changed: firewalls and groups look now."""
+        for name in ("security_groups", "autoscaling"):
+            plane = self.cloud.planes.get(name)
+            if plane is not None:
+                plane.wake.set()  # type: ignore[attr-defined]
+
+    def launch(self, instance: Any) -> None:
+        """Boot a guest. The state is `running` when systemd runs, a moment before its ssh does, as on AWS."""
+        self.later(instance, "pending", "running", lambda: self.boot(instance))
+
+    def boot(self, instance: Any) -> None:
+        backend = self.cloud.backend("ec2")
+        subnet = backend.get_subnet(instance.subnet_id)
+        vpc = backend.get_vpc(subnet.vpc_id)
+        image = IMAGES.get(instance.image_id, ("", "guest"))[1]
+        gateway = self.cloud.gateway_of(vpc)
+        began = time.monotonic()
+        self.cloud.engine.run(
+            self.container(instance),
+            self.cloud.image(image),
+            network=self.cloud.network_of(vpc.id),
+            address=instance.private_ip,
+            hostname="ip-" + instance.private_ip.replace(".", "-"),
+            files=self.seed(instance, backend),
+            environment={"GUEST_METADATA": f"{gateway}:{self.cloud.settings.metadata_port}", "GUEST_RESOLVER": gateway.rsplit(".", 1)[0] + "." + str(int(gateway.rsplit(".", 1)[1]) + 1)},
+            labels={"flotilla.plane": self.name, "flotilla.instance": instance.id},
+            restart="unless-stopped",
+            systemd=True,
+        )
+        self.cloud.planes["security_groups"].wake.set()  # type: ignore[attr-defined]
+        log.info("instance %s (%s) runs after %.1f s", instance.id, instance.private_ip, time.monotonic() - began)
+
+    def seed(self, instance: Any, backend: Any) -> dict[str, Any]:
+        """cloud-init's NoCloud seed: identity, key and user data."""
+        metadata: dict[str, Any] = {"instance-id": instance.id, "local-hostname": "ip-" + instance.private_ip.replace(".", "-")}
+        pair = backend.key_pairs.get(instance.key_name) if instance.key_name else None
+        if pair:
+            public = pair.material_public
+            metadata["public-keys"] = [(public.decode() if isinstance(public, bytes) else public).strip()]
+        data = base64.b64decode(str(instance.user_data)) if instance.user_data else b"#cloud-config\n{}\n"
+        return {f"{SEED}/meta-data": json.dumps(metadata).encode(), f"{SEED}/user-data": (data, 0o600)}
+
+    # ---- the thread: what containers do by themselves
+
+    def start(self) -> None:
+        self.register_images()
+        self.stopping.clear()
+        self.thread = threading.Thread(target=self._run, daemon=True, name="ec2")
+        self.thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+
+    def register_images(self) -> None:
+        """The machine images of the contract, besides moto's own."""
+        backend = self.cloud.backend("ec2")
+        from moto.ec2.models.amis import Ami
+
+        for identifier, (name, _) in IMAGES.items():
+            if identifier not in backend.amis:
+                backend.amis[identifier] = Ami(
+                    backend,
+                    identifier,
+                    name=name,
+                    description="Debian with docker.io",
+                    owner_id="136693071363",
+                    owner_alias=None,
+                    public=True,
+                    virtualization_type="hvm",
+                    architecture="x86_64",
+                    state="available",
+                    creation_date="2026-01-01T00:00:00.000Z",
+                    platform=None,
+                    image_type="machine",
+                    image_location=name,
+                    hypervisor="xen",
+                    root_device_type="ebs",
+                    root_device_name="/dev/xvda",
+                    sriov="simple",
+                    region_name=self.cloud.settings.region,
+                )
+
+    def _run(self) -> None:
+        while not self.stopping.wait(1):
+            try:
+                self.observe()
+            except Exception:
+                log.exception("instances")
+
+    def observe(self) -> None:
+        """An instance whose container has ended is `stopped`: it shut itself down or its host failed."""
+        alive = {one["Labels"].get("flotilla.instance") for one in self.cloud.engine.mine() if one["State"] in ("running", "restarting", "created")}
+        for instance in self.cloud.planes["vpc"].instances():  # type: ignore[attr-defined]
+            with self.lock:
+                busy = instance.id in self.busy
+            if not busy and instance.state == "running" and instance.id not in alive:
+                log.warning("instance %s ended by itself", instance.id)
+                gone = not self.cloud.engine.exists(self.container(instance))
+                state = "terminated" if gone else "stopped"
+                instance._state = InstanceState(state, STATES[state])
+                self.wake()
+
+    def status(self) -> list[dict[str, str]]:
+        return [
+            {"kind": "instance", "name": one.id, "state": one.state, "address": one.private_ip or "", "url": one.availability_zone or ""}
+            for one in self.cloud.planes["vpc"].instances()  # type: ignore[attr-defined]
+        ]
