@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 import json
 import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
@@ -124,7 +126,7 @@ class Ec2Plane(Plane):
             address=instance.private_ip,
             hostname="ip-" + instance.private_ip.replace(".", "-"),
             files=self.seed(instance, backend),
-            environment={"GUEST_METADATA": f"{gateway}:{self.cloud.settings.metadata_port}", "GUEST_RESOLVER": gateway.rsplit(".", 1)[0] + "." + str(int(gateway.rsplit(".", 1)[1]) + 1)},
+            environment={"GUEST_METADATA": f"{gateway}:{self.cloud.settings.metadata_port}", "GUEST_RESOLVER": str(ipaddress.ip_address(gateway) + 1)},
             labels={"flotilla.plane": self.name, "flotilla.instance": instance.id},
             restart="unless-stopped",
             systemd=True,
@@ -139,7 +141,8 @@ class Ec2Plane(Plane):
         if pair:
             public = pair.material_public
             metadata["public-keys"] = [(public.decode() if isinstance(public, bytes) else public).strip()]
-        data = base64.b64decode(str(instance.user_data)) if instance.user_data else b"#cloud-config\n{}\n"
+        given = instance.user_data  # moto keeps what the caller sent: base64
+        data = base64.b64decode(given.as_bytes() if hasattr(given, "as_bytes") else given) if given else b"#cloud-config\n{}\n"
         return {f"{SEED}/meta-data": json.dumps(metadata).encode(), f"{SEED}/user-data": (data, 0o600)}
 
     # ---- the thread: what containers do by themselves
@@ -171,7 +174,7 @@ class Ec2Plane(Plane):
                     virtualization_type="hvm",
                     architecture="x86_64",
                     state="available",
-                    creation_date="2026-01-01T00:00:00.000Z",
+                    creation_date=datetime(2026, 1, 1, tzinfo=UTC),
                     platform=None,
                     image_type="machine",
                     image_location=name,

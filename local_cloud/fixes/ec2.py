@@ -1,0 +1,88 @@
+"""Where moto's EC2 differs from AWS in ways that Ansible's modules or a caller notice."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import moto.ec2.utils as utils
+from moto.core.types import Base64EncodedString
+from moto.ec2.models import launch_templates, tags
+from moto.ec2.models.instances import InstanceBackend, MetadataOptions
+
+
+def _nat_gateway_tags() -> None:
+    """DescribeTags says resource-type `natgateway`; moto's `nat-gateway` makes ec2_vpc_nat_gateway make one more at each run."""
+    utils.EC2_RESOURCE_TO_PREFIX["natgateway"] = utils.EC2_RESOURCE_TO_PREFIX["nat-gateway"]
+    utils.EC2_PREFIX_TO_RESOURCE["nat"] = "natgateway"
+    if hasattr(tags, "EC2_PREFIX_TO_RESOURCE"):
+        tags.EC2_PREFIX_TO_RESOURCE["nat"] = "natgateway"
+
+
+def _template_tags() -> None:
+    """TagSpecifications of CreateLaunchTemplate tag the template itself and are no part of LaunchTemplateData."""
+    original = launch_templates.LaunchTemplate.__init__
+
+    def init(self: Any, backend: Any, name: str, template_data: dict[str, Any], version_description: str, tag_spec: Any) -> None:
+        given = template_data.get("TagSpecifications")
+        if isinstance(given, list):
+            kept = [one for one in given if one.get("ResourceType") != "launch-template"]
+            template_data = {**template_data, "TagSpecifications": kept}
+            if not kept:
+                del template_data["TagSpecifications"]
+        original(self, backend, name, template_data, version_description, tag_spec)
+
+    launch_templates.LaunchTemplate.__init__ = init
+
+
+def _template_user_data() -> None:
+    """Every version of a template has its user data; moto asserts on those made by CreateLaunchTemplateVersion and answers 500."""
+
+    def user_data(self: Any) -> Base64EncodedString | None:
+        given = self.data.get("UserData")
+        if given is None or isinstance(given, Base64EncodedString):
+            return given
+        text = given.decode() if isinstance(given, bytes) else str(given)
+        try:
+            return Base64EncodedString(text)
+        except ValueError:
+            return Base64EncodedString(base64.b64encode(text.encode()).decode())
+
+    launch_templates.LaunchTemplateVersion.user_data = property(user_data)
+
+
+def _template_security_groups() -> None:
+    """Groups given by id are used when an instance is launched from the template, as those given by name are."""
+    original = launch_templates.LaunchTemplateVersion.security_groups
+    launch_templates.LaunchTemplateVersion.security_groups = property(lambda self: original.fget(self) or self.data.get("SecurityGroupIds", []))
+
+
+def _template_profile() -> None:
+    """RunInstances takes the instance profile and the metadata options from the launch template."""
+    run = InstanceBackend.run_instances
+
+    def run_instances(self: Any, image_id: str, count: int, user_data: Any, security_group_names: list[str], **options: Any) -> Any:
+        template = options.get("launch_template")
+        data = self._get_template_from_args(template).data if template else {}
+        # Groups given by id would be taken twice, once from us and once from the template.
+        if data.get("SecurityGroupIds") and list(security_group_names) == list(data["SecurityGroupIds"]):
+            security_group_names = []
+        reservation = run(self, image_id, count, user_data, security_group_names, **options)
+        profile = data.get("IamInstanceProfile") or {}
+        for instance in reservation.instances:
+            if data.get("MetadataOptions"):
+                instance.metadata_options = MetadataOptions(data["MetadataOptions"])
+            if profile and not instance.iam_instance_profile:
+                self.associate_iam_instance_profile(instance.id, iam_instance_profile_name=profile.get("Name"), iam_instance_profile_arn=profile.get("Arn"))
+        return reservation
+
+    InstanceBackend.run_instances = run_instances
+
+
+def apply() -> None:
+    """Correct moto, once, before it serves."""
+    _nat_gateway_tags()
+    _template_tags()
+    _template_user_data()
+    _template_security_groups()
+    _template_profile()
