@@ -65,10 +65,15 @@ def make_venv(phases: Phases) -> None:
     installer = BUILD / "installer.txt"
     installer.parent.mkdir(exist_ok=True)
     installer.write_text(locked("uv", (ROOT / "requirements.txt").read_text(encoding="utf-8")), encoding="utf-8")
-    remedy = "the Python package index must be reachable by pip; behind a proxy set HTTPS_PROXY, with a mirror configure pip (and UV_DEFAULT_INDEX)"
+    remedy = "the Python package index must be reachable by pip; behind a proxy set HTTPS_PROXY, with a mirror configure pip"
     phases.run("package installer", [python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--require-hashes", "-r", str(installer)], remedy=remedy)
-    command = [str(VENV / "bin" / "uv"), "pip", "sync", "--python", python, "--require-hashes", "requirements.txt"]
-    phases.run("python packages", command, {"UV_CACHE_DIR": str(ROOT / ".cache" / "uv")}, remedy=remedy)
+    # The machine's own certificate store, where there is one: behind a company's proxy the installer's list of authorities is not enough.
+    store = ["--system-certs"] if Path("/etc/ssl/certs/ca-certificates.crt").exists() else []
+    command = [str(VENV / "bin" / "uv"), "pip", "sync", *store, "--python", python, "--require-hashes", "requirements.txt"]
+    if phases.run("python packages", command, {"UV_CACHE_DIR": str(ROOT / ".cache" / "uv")}, check=False):
+        # Slower, but it reads pip's configuration: a mirror or a proxy that only pip knows about.
+        again = [python, "-m", "pip", "install", "--no-cache-dir", "--require-hashes", "-r", "requirements.txt"]
+        phases.run("python packages by pip", again, remedy=remedy)
     STAMP.write_text(requirements_digest(), encoding="ascii")
 
 
