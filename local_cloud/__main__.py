@@ -65,7 +65,8 @@ def show(settings: Settings, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"running": True, "endpoint": settings.endpoint, **known}))
         return 0
-    rows = [("api", settings.endpoint, "running", f"127.0.0.1:{settings.port}", ""), *((row["kind"], row["name"], row["state"], row["address"], row["url"]) for row in known["rows"])]
+    rows = [("api", settings.endpoint, "running", f"127.0.0.1:{settings.port}", "")]
+    rows += [(row["kind"], row["name"], row["state"], row["address"], row["url"]) for row in known["rows"]]
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())

@@ -85,7 +85,7 @@ class Engine:
             "cap_add": [*capabilities, *(GUEST_CAPABILITIES if systemd else ())],
             "tmpfs": dict.fromkeys([*tmpfs, *(("/run", "/run/lock") if systemd else ())], ""),
             "binds": [f"{volume}:{path}" for volume, path in (volumes or {}).items()],
-            "port_bindings": {inside: published for inside, published in (ports or {}).items()},
+            "port_bindings": dict(ports or {}),
             "extra_hosts": dict(hosts or {}),
         }
         if restart:
@@ -132,8 +132,9 @@ class Engine:
 
     def beside(self, name: str, image: str, arguments: Sequence[str], input: bytes) -> tuple[int, str]:
         """Run a command of another image in a container's network namespace, with NET_ADMIN."""
+        options = ["--rm", "-i", "--network", f"container:{name}", "--cap-add", "NET_ADMIN", "--label", f"{LABEL}={self.identity}"]
         done = subprocess.run(
-            ["docker", "run", "--rm", "-i", "--network", f"container:{name}", "--cap-add", "NET_ADMIN", "--label", f"{LABEL}={self.identity}", "--entrypoint", arguments[0], image, *arguments[1:]],
+            ["docker", "run", *options, "--entrypoint", arguments[0], image, *arguments[1:]],
             input=input,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -199,7 +200,8 @@ class Engine:
             self.client.networks.create(name, driver="bridge", ipam=pool, labels={LABEL: self.identity})
         except docker.errors.APIError as error:
             if "overlaps" in str(error):
-                raise EngineError(f"the addresses {cidr} are taken by another docker network of this machine; see `docker network ls`, or set FLOTILLA_CLOUD_NETWORK") from error
+                text = f"the addresses {cidr} are taken by another docker network of this machine; see `docker network ls`, or set FLOTILLA_CLOUD_NETWORK"
+                raise EngineError(text) from error
             if "already exists" not in str(error):
                 raise
 

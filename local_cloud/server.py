@@ -67,7 +67,7 @@ def serve(settings: Settings) -> int:
         if address in servers:
             return
         server = make_server(address, settings.port, routed, threaded=True, request_handler=Handler)
-        server.daemon_threads = True
+        server.daemon_threads = True  # type: ignore[attr-defined]
         servers[address] = server
         threading.Thread(target=server.serve_forever, daemon=True, name=f"api {address}").start()
 
@@ -131,7 +131,13 @@ def up(settings: Settings, say: Say) -> None:
     environment = {**os.environ, **settings.variables(), "PYTHONPATH": str(CHECKOUT), "PYTHONUNBUFFERED": "1"}
     with (settings.state / "cloud.log").open("ab") as sink:
         daemon = subprocess.Popen(
-            [sys.executable, "-m", "local_cloud", "serve"], cwd=settings.state, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+            [sys.executable, "-m", "local_cloud", "serve"],
+            cwd=settings.state,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            start_new_session=True,
         )
     (settings.state / "pid").write_text(str(daemon.pid))
     deadline = time.monotonic() + START_SECONDS

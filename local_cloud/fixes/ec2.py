@@ -69,11 +69,16 @@ def _template_profile() -> None:
             security_group_names = []
         reservation = run(self, image_id, count, user_data, security_group_names, **options)
         profile = data.get("IamInstanceProfile") or {}
-        for instance in reservation.instances:
+        named = {
+            "iam_instance_profile_name": options.get("iam_instance_profile_name") or profile.get("Name"),
+            "iam_instance_profile_arn": options.get("iam_instance_profile_arn") or profile.get("Arn"),
+        }
+        for position, instance in enumerate(reservation.instances):
             if data.get("MetadataOptions"):
                 instance.metadata_options = MetadataOptions(data["MetadataOptions"])
-            if profile and not instance.iam_instance_profile:
-                self.associate_iam_instance_profile(instance.id, iam_instance_profile_name=profile.get("Name"), iam_instance_profile_arn=profile.get("Arn"))
+            # A profile named in the call itself reaches the first instance by moto's own doing.
+            if any(named.values()) and (profile or position > 0):
+                self.associate_iam_instance_profile(instance.id, **named)
         return reservation
 
     InstanceBackend.run_instances = run_instances

@@ -199,7 +199,8 @@ class AutoScalingPlane(Plane):
         for instance in reservation.instances:
             instance.autoscaling_group = group
             self.launched[instance.id] = time.monotonic()
-            group.instance_states.append(models.InstanceState(instance, "Pending", autoscaling_group=group, protected_from_scale_in=group.new_instances_protected_from_scale_in))
+            protected = group.new_instances_protected_from_scale_in
+            group.instance_states.append(models.InstanceState(instance, "Pending", protected_from_scale_in=protected, autoscaling_group=group))
             log.info("group %s: launched %s in %s", group.name, instance.id, instance.placement.zone)
 
     def register(self, group: Any) -> None:

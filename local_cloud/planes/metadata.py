@@ -59,7 +59,8 @@ class MetadataPlane(Plane):
             protocol_version = "HTTP/1.1"
 
             def do_PUT(self) -> None:
-                self.answer(*plane.put(self.client_address[0], self.path, self.headers.get("X-aws-ec2-metadata-token-ttl-seconds"), "X-Forwarded-For" in self.headers))
+                lifetime, forwarded = self.headers.get("X-aws-ec2-metadata-token-ttl-seconds"), "X-Forwarded-For" in self.headers
+                self.answer(*plane.put(self.client_address[0], self.path, lifetime, forwarded))
 
             def do_GET(self) -> None:
                 self.answer(*plane.get(self.client_address[0], self.path, self.headers.get("X-aws-ec2-metadata-token")))

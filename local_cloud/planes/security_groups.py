@@ -55,7 +55,8 @@ def script(rules: list[Rule]) -> str:
 
 
 # Run with the chain's script on standard input; the hook is made once. An interface of the cloud is named eth<number> by docker.
-APPLY = ["sh", "-c", f"iptables-restore -w --noflush && {{ iptables -w -t mangle -C PREROUTING -i eth+ -j {CHAIN} 2>/dev/null || iptables -w -t mangle -A PREROUTING -i eth+ -j {CHAIN}; }}"]
+HOOK = f"PREROUTING -i eth+ -j {CHAIN}"
+APPLY = ["sh", "-c", f"iptables-restore -w --noflush && {{ iptables -w -t mangle -C {HOOK} 2>/dev/null || iptables -w -t mangle -A {HOOK}; }}"]
 
 
 class SecurityGroupsPlane(Plane):
@@ -131,8 +132,8 @@ class SecurityGroupsPlane(Plane):
                     "protocol": PROTOCOLS.get(str(rule.ip_protocol), "all"),
                     "first": int(first) if first not in (None, "") else None,
                     "last": int(last) if last not in (None, "") else None,
-                    "blocks": [one["CidrIp"] for one in rule.ip_ranges if "CidrIp" in one],
-                    "groups": [one["GroupId"] for one in rule.source_groups if "GroupId" in one],
+                    "blocks": [rule.ip_range["CidrIp"]] if rule.ip_range.get("CidrIp") else [],
+                    "groups": [rule.source_group["GroupId"]] if rule.source_group.get("GroupId") else [],
                 }
             )
         return {"permissions": permissions}

@@ -21,6 +21,8 @@ from .base import Plane
 
 log = logging.getLogger(__name__)
 HOSTS = "/etc/resolver/hosts"
+RESOLVER = ["dnsmasq", "--keep-in-foreground", "--user=root", "--log-facility=-", "--no-hosts", "--hostsdir", HOSTS, "--local-ttl=2"]
+RELOAD = ["sh", "-c", f"cat > {HOSTS}.new && mv {HOSTS}.new {HOSTS}/names && kill -HUP 1"]
 
 
 class DependencyViolation(EC2ClientError):
@@ -88,7 +90,7 @@ class VpcPlane(Plane):
         if any(group_id in one.vpc_security_group_ids for one in self.cloud.backend("rds").databases.values()):
             return True
         groups = [group for of_vpc in list(ec2.groups.values()) for group in of_vpc.values() if group.id != group_id]
-        return any(source.get("GroupId") == group_id for group in groups for rule in group.ingress_rules for source in rule.source_groups)
+        return any(rule.source_group.get("GroupId") == group_id for group in groups for rule in group.ingress_rules)
 
     # ---- networks
 
@@ -107,7 +109,7 @@ class VpcPlane(Plane):
                 self.cloud.image("edge"),
                 network=name,
                 address=str(block[2]),
-                command=["dnsmasq", "--keep-in-foreground", "--user=root", "--log-facility=-", "--no-hosts", "--hostsdir", HOSTS, "--local-ttl=2", "--cache-size=1000"],
+                command=RESOLVER,
                 files={f"{HOSTS}/names": self.hosts()},
                 capabilities=["NET_ADMIN"],
                 labels={"flotilla.plane": self.name},
@@ -126,7 +128,7 @@ class VpcPlane(Plane):
         """Have the resolvers know the names of now; dnsmasq reads files put into its hostsdir by itself."""
         with self.lock:
             for vpc_id in self.networks:
-                code, output = self.cloud.engine.exec(self.resolver(vpc_id), ["sh", "-c", f"cat > {HOSTS}/.new && mv {HOSTS}/.new {HOSTS}/names && kill -HUP 1"], input=self.hosts())
+                code, output = self.cloud.engine.exec(self.resolver(vpc_id), RELOAD, input=self.hosts())
                 if code != 0:
                     log.warning("resolver of %s: %s", vpc_id, output)
 
