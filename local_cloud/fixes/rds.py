@@ -48,7 +48,7 @@ PARAMETERS: dict[str, tuple[str, str, str]] = {
     "wait_timeout": ("integer", "dynamic", "1-31536000"),
 }
 PARAMETERS |= dict.fromkeys(("innodb_file_per_table", "skip_name_resolve"), ("boolean", "static", "0,1"))
-PARAMETERS |= {name: ("string", "dynamic", "") for name in ("character_set_client", "character_set_connection", "init_connect")}
+PARAMETERS |= dict.fromkeys(("character_set_client", "character_set_connection", "init_connect"), ("string", "dynamic", ""))
 
 
 def allowed(name: str, value: str) -> bool:

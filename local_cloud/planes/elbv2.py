@@ -358,7 +358,8 @@ class ElbV2Plane(Plane):
         self.cloud.publish(balancer.dns_name, address)
 
     def _protect(self, balancer: Any, entry: Balancer) -> None:
-        groups = list(balancer.security_groups or [])
+        # "If you don't specify a security group, Elastic Load Balancing uses the default security group of the VPC."
+        groups = list(balancer.security_groups or [self.cloud.backend("ec2").get_default_security_group(balancer.vpc_id).id])
         if groups != entry.security_groups:
             self.cloud.protect(entry.container, groups)
             entry.security_groups = groups

@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 STATE = "/etc/registry/state.json"
 INDEX = "/var/lib/registry/index.json"
@@ -305,7 +306,7 @@ class Server(ThreadingHTTPServer):
             # The handshake is made by the thread of the connection, not by the one that accepts.
             self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
 
-    def handle_error(self, request: object, client_address: object) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError, TimeoutError)):
             super().handle_error(request, client_address)
 

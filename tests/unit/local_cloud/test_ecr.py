@@ -157,7 +157,10 @@ def test_hosts_need_a_token_and_may_only_pull_with_theirs(registry: Registry) ->
     assert registry.ask("PUT", "/v2/hello/web/manifests/v2", manifest("b"), port="secure", password=push)[0] == 201
 
 
-@pytest.mark.parametrize("password", ["", "pull", "pull.9999999999.00", token("pull", SECRET, 0), token("pull", "11" * 32, time.time()), "push" + token("pull", SECRET, time.time())[4:]])
+@pytest.mark.parametrize(
+    "password",
+    ["", "pull", "pull.9999999999.00", token("pull", SECRET, 0), token("pull", "11" * 32, time.time()), "push" + token("pull", SECRET, time.time())[4:]],
+)
 def test_forged_and_expired_tokens(registry: Registry, password: str) -> None:
     assert registry.ask("GET", "/v2/", port="secure", password=password)[0] in (401, 403)
 

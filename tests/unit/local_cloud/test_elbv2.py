@@ -45,14 +45,20 @@ class Stack:
         self.balancer = self.api.create_load_balancer(Name="web", Subnets=self.subnets)["LoadBalancers"][0]["LoadBalancerArn"]
         self.group = self.target_group("web")
         self.listener = self.listen(80, {"Type": "forward", "TargetGroupArn": self.group})
-        self.instances = [self.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, SubnetId=subnet)["Instances"][0]["InstanceId"] for subnet in self.subnets]
+        self.instances = [
+            self.ec2.run_instances(ImageId="ami-1", MinCount=1, MaxCount=1, SubnetId=subnet)["Instances"][0]["InstanceId"] for subnet in self.subnets
+        ]
 
     def target_group(self, name: str) -> str:
-        made = self.api.create_target_group(Name=name, Protocol="HTTP", Port=8080, VpcId=self.vpc, HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2, HealthyThresholdCount=2)
+        made = self.api.create_target_group(
+            Name=name, Protocol="HTTP", Port=8080, VpcId=self.vpc, HealthCheckIntervalSeconds=5, HealthCheckTimeoutSeconds=2, HealthyThresholdCount=2
+        )
         return str(made["TargetGroups"][0]["TargetGroupArn"])
 
     def listen(self, port: int, action: dict[str, Any], **options: Any) -> str:
-        made = self.api.create_listener(LoadBalancerArn=self.balancer, Protocol="HTTPS" if port == 443 else "HTTP", Port=port, DefaultActions=[action], **options)
+        made = self.api.create_listener(
+            LoadBalancerArn=self.balancer, Protocol="HTTPS" if port == 443 else "HTTP", Port=port, DefaultActions=[action], **options
+        )
         return str(made["Listeners"][0]["ListenerArn"])
 
     def register(self, *instances: str) -> None:

@@ -11,7 +11,10 @@ import pytest
 from local_cloud.planes.haproxy import Backend, Listener, LoadBalancer, Rule, Server, assign, commands, condition, forwards, pattern, render
 
 WEB = {"Type": "forward", "TargetGroupArn": "web"}
-TO_HTTPS = {"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "Host": "#{host}", "Path": "/#{path}", "Query": "#{query}", "StatusCode": "HTTP_301"}}
+TO_HTTPS = {
+    "Type": "redirect",
+    "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "Host": "#{host}", "Path": "/#{path}", "Query": "#{query}", "StatusCode": "HTTP_301"},
+}
 A, B = Server("10.0.0.1", 8080, "ready"), Server("10.0.0.2", 8080, "drain")
 
 
@@ -49,7 +52,11 @@ def test_idle_timeout_is_the_attribute() -> None:
 def test_redirect_keeps_host_path_and_query_and_names_the_port() -> None:
     lines = section(render(balancer()), "frontend listener-80")
     assert "http-request set-var-fmt(txn.port) 443 if { var(txn.rule) -m int 0 }" in lines
-    assert any('code 301 location "https://%[req.hdr(host),field(1,:)]:%[var(txn.port)]/%[path,regsub(^/,)]?%[query]"' in line and line.endswith("{ query -m len gt 0 }") for line in lines)
+    assert any(
+        'code 301 location "https://%[req.hdr(host),field(1,:)]:%[var(txn.port)]/%[path,regsub(^/,)]?%[query]"' in line
+        and line.endswith("{ query -m len gt 0 }")
+        for line in lines
+    )
 
 
 def test_redirect_of_a_client_on_the_published_port_leads_to_the_published_port() -> None:
@@ -86,7 +93,11 @@ def test_all_weights_zero_answers_503() -> None:
 
 @pytest.mark.parametrize(
     ("action", "groups"),
-    [(WEB, [("web", 1)]), (weighted(("web", 0), ("canary", 5)), [("web", 0), ("canary", 5)]), ({"Type": "forward", "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "x"}]}}, [("x", 1)])],
+    [
+        (WEB, [("web", 1)]),
+        (weighted(("web", 0), ("canary", 5)), [("web", 0), ("canary", 5)]),
+        ({"Type": "forward", "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "x"}]}}, [("x", 1)]),
+    ],
 )
 def test_forwards(action: dict[str, Any], groups: list[tuple[str, int]]) -> None:
     assert forwards(action) == groups
@@ -94,7 +105,15 @@ def test_forwards(action: dict[str, Any], groups: list[tuple[str, int]]) -> None
 
 @pytest.mark.parametrize(
     ("given", "text", "matches"),
-    [("/api/*", "/api/x/y", True), ("/api/*", "/apis", False), ("/v?", "/v2", True), ("/v?", "/v", False), ("*.test", "a.test", True), ("*.test", "atest", False), ("/a+b", "/a+b", True)],
+    [
+        ("/api/*", "/api/x/y", True),
+        ("/api/*", "/apis", False),
+        ("/v?", "/v2", True),
+        ("/v?", "/v", False),
+        ("*.test", "a.test", True),
+        ("*.test", "atest", False),
+        ("/a+b", "/a+b", True),
+    ],
 )
 def test_wildcards(given: str, text: str, matches: bool) -> None:
     assert bool(re.fullmatch(pattern(given), text)) is matches

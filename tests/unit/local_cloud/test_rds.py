@@ -27,8 +27,20 @@ class Stack:
         self.api.modify_db_parameter_group(DBParameterGroupName="hello", Parameters=changes)
 
     def create(self, **options: Any) -> dict[str, Any]:
-        given: dict[str, Any] = {"DBInstanceIdentifier": "hello", "Engine": "mysql", "EngineVersion": "8.4.6", "DBInstanceClass": "db.t3.micro", "AllocatedStorage": 20}
-        given |= {"MasterUsername": "admin", "MasterUserPassword": "Secret-12345", "DBName": "hello", "DBSubnetGroupName": "hello", "DBParameterGroupName": "hello"}
+        given: dict[str, Any] = {
+            "DBInstanceIdentifier": "hello",
+            "Engine": "mysql",
+            "EngineVersion": "8.4.6",
+            "DBInstanceClass": "db.t3.micro",
+            "AllocatedStorage": 20,
+        }
+        given |= {
+            "MasterUsername": "admin",
+            "MasterUserPassword": "Secret-12345",
+            "DBName": "hello",
+            "DBSubnetGroupName": "hello",
+            "DBParameterGroupName": "hello",
+        }
         return dict(self.api.create_db_instance(**{**given, **options})["DBInstance"])
 
     def delete(self, **options: Any) -> None:
@@ -89,7 +101,10 @@ def test_the_catalogue_is_there_so_that_no_parameter_is_ignored(stack: Stack) ->
     assert (known["max_connections"]["ParameterValue"], known["max_connections"]["Source"]) == ("200", "user")
 
 
-@pytest.mark.parametrize(("name", "value"), [("max_conections", "5"), ("max_connections", "0"), ("max_connections", "many"), ("require_secure_transport", "2"), ("tls_version", "SSLv3")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_conections", "5"), ("max_connections", "0"), ("max_connections", "many"), ("require_secure_transport", "2"), ("tls_version", "SSLv3")],
+)
 def test_wrong_parameters_are_refused(stack: Stack, name: str, value: str) -> None:
     fails(lambda: stack.parameters(**{name: value}), "InvalidParameterValue")
 

@@ -157,6 +157,8 @@ def test_a_draining_target_gets_no_request_even_when_it_is_the_last(group: Group
     assert group.routable() == set()
 
 
-@pytest.mark.parametrize(("matcher", "code", "good"), [("200", 200, True), ("200", 204, False), ("200-299", 204, True), ("200,302", 302, True), ("200-204,301", 300, False)])
+@pytest.mark.parametrize(
+    ("matcher", "code", "good"), [("200", 200, True), ("200", 204, False), ("200-299", 204, True), ("200,302", 302, True), ("200-204,301", 300, False)]
+)
 def test_matcher(matcher: str, code: int, good: bool) -> None:
     assert code_matches(matcher, code) is good
