@@ -1,0 +1,74 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the plays of a release hand on to one another, read from the hosts' variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import verdict
+
+
+def release_seen(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]], service: str | None = None) -> dict[str, dict[str, Any]]:
+    """Host → {reachable, message, zone, services} and, for one service, C(service)."""
+    seen = {}
+    for host in hosts:
+        variables = hostvars[host]
+        looked = variables.get("__release_looked") or {}
+        reachable = bool(looked) and not looked.get("unreachable") and "services" in looked
+        services = looked.get("services") or {}
+        seen[host] = {
+            "reachable": reachable,
+            "message": "" if reachable else str(looked.get("msg") or "it was not asked"),
+            "zone": (variables.get("placement") or {}).get("availability_zone") or "",
+            "services": services,
+        }
+        if service:
+            seen[host]["service"] = services.get(service) or {}
+    return seen
+
+
+def release_unprepared(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a host could not be prepared, or an empty text."""
+    ends = {}
+    for host in plan["preparing"]:
+        variables = hostvars[host]
+        ends[host] = {"prepared": variables.get("__release_prepared"), "message": variables.get("__release_unprepared")}
+    return verdict.unprepared(ends)
+
+
+def _seconds(variables: Mapping[str, Any]) -> float | None:
+    """From the first to the last thing done with a host, in seconds."""
+    moments = [row["at"] for name in ("__release_drained", "__release_served") if (row := variables.get(name)) and row.get("at")]
+    first = [row["at"] - row.get("seconds", 0) for name in ("__release_drained", "__release_served") if (row := variables.get(name)) and row.get("at")]
+    return round(max(moments) - min(first), 1) if moments else None
+
+
+def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What became of the release: C({outcome, reason, hosts, phases, revert, result})."""
+    ends = {}
+    for host in plan["rolling"]:
+        variables = hostvars[host]
+        looked = ((variables.get("__release_looked") or {}).get("services") or {}).get(plan["result"]["service"]) or {}
+        logs = variables.get("__release_logs") or {}
+        ends[host] = {
+            "outcome": variables.get("__release_outcome"),
+            "failure": variables.get("__release_failure"),
+            "stranded": variables.get("__release_stranded"),
+            "logs": [*logs.get("stdout_lines", []), *logs.get("stderr_lines", [])][-30:],
+            "running": looked.get("release"),
+            "seconds": _seconds(variables),
+        }
+    control = hostvars["localhost"]
+    marks = [("look", "__release_held"), ("prepare", "__release_made"), ("roll", "__release_started"), ("", "__release_judged")]
+    times = [(phase, (control.get(name) or {}).get("at")) for phase, name in marks]
+    phases = {phase: round(after - at, 1) for (phase, at), (_next, after) in zip(times, times[1:], strict=False) if at and after}
+    return verdict.judge(dict(plan), ends, phases)
+
+
+class FilterModule:
+    """The filters of the release role."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        return {"release_seen": release_seen, "release_unprepared": release_unprepared, "release_verdict": release_verdict}

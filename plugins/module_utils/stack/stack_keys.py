@@ -1,0 +1,135 @@
+# Copyright: the flotilla.ec2 contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Every key of a stack file (`flotilla_stack`)."""
+
+from __future__ import annotations
+
+from .spec import NAME, NAME_TEXT, PATH, PATH_TEXT, VARIABLE, VARIABLE_TEXT, Key, planned
+
+HEALTH = Key(
+    "How the load balancer finds out whether the service is ready for traffic on a host.",
+    type="dict",
+    keys={
+        "path": Key("Path that answers with one of `codes` when the service is ready.", pattern=PATH, pattern_text=PATH_TEXT, example="/healthz"),
+        "interval_seconds": Key("Time between two checks.", type="int", default=5, minimum=5, maximum=300, unit="seconds"),
+        "timeout_seconds": Key("Time after which a check has failed; less than the interval.", type="int", default=2, minimum=2, maximum=120, unit="seconds"),
+        "healthy_threshold": Key("Passed checks in a row that bring an unhealthy host back.", type="int", default=2, minimum=2, maximum=10),
+        "unhealthy_threshold": Key("Failed checks in a row that take a host out.", type="int", default=2, minimum=2, maximum=10),
+        "codes": Key("HTTP status codes that count as healthy.", default="200", pattern=r"\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*", pattern_text='codes such as "200" or "200-299,301"'),
+    },
+)
+
+RELEASE = Key(
+    "How a new release reaches the hosts.",
+    type="dict",
+    keys={
+        "batches": Key(
+            "Hosts at a time: numbers or percentages of the fleet, the last one repeated. The first batch is the canary.",
+            type="list",
+            default=[1, "100%"],
+            minimum=1,
+            items=Key("A number of hosts or a percentage.", type="scalar", pattern=r"[1-9]\d*%?", pattern_text='a number of hosts or a percentage such as "25%"'),
+            example=[1, "25%"],
+        ),
+        "min_healthy": Key("Hosts that stay in service whatever happens.", type="int", default=1, minimum=1, maximum=1000),
+        "min_healthy_seconds": Key("Time for which a new release must be healthy on a host before the next one begins.", type="int", default=5, minimum=0, maximum=3600, unit="seconds"),
+        "healthy_deadline_seconds": Key("Time within which a new release must be healthy on a host.", type="int", default=120, minimum=10, maximum=3600, unit="seconds"),
+    },
+)
+
+SERVICE = Key(
+    "A container that runs on every host of a fleet.",
+    type="dict",
+    keys={
+        "image": Key("Repository of its image in the stack's registry, without registry and tag.", required=True, pattern=r"[a-z0-9]+([._/-][a-z0-9]+)*", pattern_text="a repository such as shop/web", maximum=200, example="hello/web"),
+        "fleet": Key("Fleet whose hosts run it. May be left out when the stack has one fleet.", pattern=NAME, pattern_text=NAME_TEXT),
+        "port": Key("Port of the host that reaches it.", type="int", required=True, minimum=1, maximum=65535, example=8080),
+        "container_port": Key("Port that the program in the container listens on. Default: `port`.", type="int", minimum=1, maximum=65535),
+        "exposure": Key("Who reaches it: `public` (everyone, through the load balancer) or `none` (nobody).", default="none", choices=("public", "none")),
+        "health": HEALTH,
+        "strategy": Key("How a release replaces the one before.", default="rolling", choices=("rolling",)),
+        "release": RELEASE,
+        "environment": Key(
+            "Environment of the container. Values may refer to what the stack has: `${database.host}`.",
+            type="map",
+            pattern=VARIABLE,
+            pattern_text=VARIABLE_TEXT,
+            items=Key("A string, a number or a boolean.", type="scalar"),
+            default={},
+            example={"LOG_LEVEL": "info", "DATABASE_HOST": "${database.host}"},
+        ),
+        "secrets": Key(
+            "Files below `/run/secrets` in the container: name → what is in it. They live in memory and are read by the container's user alone.",
+            type="map",
+            pattern=r"[a-z][a-z0-9_]*",
+            pattern_text="lower-case letters, digits and underscores",
+            items=Key("Where the value comes from.", pattern=r"\$\{[a-z_.]+\}", pattern_text="a reference such as ${database.password}"),
+            default={},
+            example={"database_password": "${database.password}"},
+        ),
+        "grace_seconds": Key("Time that running requests get to finish when the service is stopped.", type="int", default=30, minimum=1, maximum=3600, unit="seconds"),
+        "drain_seconds": Key("Time for which the load balancer lets running requests finish on a host that leaves service. Default: `grace_seconds`.", type="int", minimum=0, maximum=3600, unit="seconds"),
+        "memory_mb": Key("Memory that the container may use.", type="int", default=256, minimum=16, maximum=1048576, unit="MiB"),
+        "user": Key("User and group of the program, as numbers; never root.", default="10001:10001", pattern=r"[1-9]\d*:[1-9]\d*", pattern_text='two numbers such as "10001:10001", neither of them 0'),
+        "tmpfs": Key("Directories that the program may write to; they are in memory and gone at a restart.", type="list", default=["/tmp"], items=Key("A path.", pattern=PATH, pattern_text=PATH_TEXT)),
+        "hosts": planned("Host names at which a public service answers"),
+        "paths": planned("Paths at which a public service answers"),
+        "volumes": planned("Volumes that outlive the container"),
+        "media": planned("Shared media directory"),
+        "migration": planned("Command that runs once per release, before traffic"),
+        "console": planned("Interactive programs for developers"),
+        "schedule": planned("Jobs at set times"),
+    },
+)
+
+FLEET = Key(
+    "Hosts of one kind: an Auto Scaling group over all zones.",
+    type="dict",
+    keys={
+        "instance_type": Key("EC2 instance type.", default="t3.small", pattern=r"[a-z][a-z0-9-]*\.[a-z0-9-]+", pattern_text="a type such as t3.small"),
+        "min": Key("Hosts at least.", type="int", default=2, minimum=1, maximum=1000),
+        "max": Key("Hosts at most. Default: `min`.", type="int", minimum=1, maximum=1000),
+        "scaling": planned("Target tracking on CPU or requests"),
+        "image": planned("Baked machine image of this fleet"),
+    },
+)
+
+DATABASE = Key(
+    "One managed database (RDS), reached by the services that refer to it.",
+    type="dict",
+    keys={
+        "engine": Key("Database engine.", required=True, choices=("mysql",)),
+        "name": Key("Name of the schema. Default: the stack's name.", pattern=r"[a-z][a-z0-9_]*", pattern_text="lower-case letters, digits and underscores", maximum=32),
+        "privileges": Key(
+            "What a service's user may do in the schema.",
+            type="list",
+            default=["SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "DROP", "REFERENCES"],
+            minimum=1,
+            items=Key(
+                "A MySQL privilege on a schema.",
+                choices=(
+                    "SELECT", "INSERT", "UPDATE", "DELETE", "CREATE", "ALTER", "INDEX", "DROP", "REFERENCES", "EXECUTE", "TRIGGER", "EVENT",
+                    "CREATE VIEW", "SHOW VIEW", "CREATE ROUTINE", "ALTER ROUTINE", "CREATE TEMPORARY TABLES", "LOCK TABLES",
+                ),
+            ),
+        ),
+    },
+)  # fmt: skip
+
+STACK = Key(
+    "A system: its services, the fleets that run them and what they lean on.",
+    type="dict",
+    keys={
+        "name": Key("Name of the system; part of the names of everything that is made.", required=True, pattern=NAME, pattern_text=NAME_TEXT, minimum=2, maximum=16, example="hello"),
+        "services": Key("Its services by name.", type="map", required=True, minimum=1, pattern=NAME, pattern_text=NAME_TEXT, items=SERVICE),
+        "fleets": Key("Its fleets by name.", type="map", required=True, minimum=1, pattern=NAME, pattern_text=NAME_TEXT, items=FLEET),
+        "database": DATABASE,
+        "cache": planned("A cache (ElastiCache)"),
+        "media": planned("A shared file store (EFS)"),
+        "domain": planned("Host names and DNS records"),
+        "network": planned("An existing VPC to adopt"),
+        "registry": planned("An existing image repository to adopt"),
+        "secrets": planned("Generated secrets"),
+        "alarms": planned("CloudWatch alarms that stop a release"),
+    },
+)
