@@ -1,0 +1,116 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the Flotilla project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""How a plan names what does not exist yet, and how it knows a call that would change nothing. The one place for both."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+UNKNOWN = "(known after provision)"
+
+# The ids that later tasks read from a module's result, and where they stand in the answers to the module's reads (JMESPath). What no read
+# has shown does not exist yet: a plan puts UNKNOWN in its place. Empty: the reads list the things of others too.
+KNOWN_AFTER: dict[str, dict[str, str]] = {
+    "amazon.aws.ec2_vpc_net": {"vpc.id": "Vpcs[0].VpcId"},
+    "amazon.aws.ec2_vpc_igw": {"gateway_id": "InternetGateways[0].InternetGatewayId"},
+    "amazon.aws.ec2_vpc_subnet": {"subnet.id": "Subnets[0].SubnetId"},
+    "amazon.aws.ec2_vpc_nat_gateway": {"nat_gateway_id": "NatGateways[0].NatGatewayId"},
+    "amazon.aws.ec2_security_group": {"group_id": "SecurityGroups[0].GroupId"},
+    "amazon.aws.iam_role": {"iam_role.role_name": "Role.RoleName"},
+    "amazon.aws.iam_instance_profile": {"iam_instance_profile.arn": "InstanceProfile.Arn"},
+    "amazon.aws.ec2_key": {"key.name": "KeyPairs[0].KeyName"},
+    "amazon.aws.rds_subnet_group": {"subnet_group.name": "DBSubnetGroups[0].DBSubnetGroupName"},
+    "amazon.aws.rds_instance_param_group": {"db_parameter_group_name": "DBParameterGroups[0].DBParameterGroupName"},
+    "amazon.aws.rds_instance": {"endpoint.address": "DBInstances[0].Endpoint.Address"},
+    "community.aws.acm_certificate": {"certificate.arn": ""},
+    "community.aws.elb_target_group": {"target_group_arn": "TargetGroups[0].TargetGroupArn"},
+    "amazon.aws.elb_application_lb": {"load_balancer_arn": "LoadBalancers[0].LoadBalancerArn", "dns_name": "LoadBalancers[0].DNSName"},
+    "amazon.aws.ec2_launch_template": {"template.launch_template_id": "LaunchTemplates[0].LaunchTemplateId"},
+    "flotilla.ec2.generated_secret": {"arn": "ARN"},
+}
+
+# Operations that change nothing in the account. Credentials of a profile, a role or single sign-on are fetched with the services named second.
+READS = re.compile(r"^(Describe|Get|List|Head|Lookup|BatchGet|Search)")
+SIGN_IN = frozenset({"sts", "sso", "sso-oidc", "signin"})
+
+# Parameters of API calls that never appear in a plan, whatever the module thinks of them.
+SECRET = re.compile(r"password|secretstring|secretbinary|privatekey", re.IGNORECASE)
+
+
+def is_unknown(value: Any) -> bool:
+    """Whether something in this value is known only after the run."""
+    if isinstance(value, Mapping):
+        return any(is_unknown(one) for pair in value.items() for one in pair)
+    if isinstance(value, (list, tuple, set)):
+        return any(is_unknown(one) for one in value)
+    return isinstance(value, str) and UNKNOWN in value
+
+
+def get_path(data: Any, path: str) -> Any:
+    """The value at a dotted path, or None."""
+    for key in path.split("."):
+        data = data.get(key) if isinstance(data, Mapping) else None
+    return data
+
+
+def fill(result: dict[str, Any], paths: Mapping[str, str], find: Callable[[str], Any]) -> dict[str, Any]:
+    """Put what `find` answers (UNKNOWN for nothing) at each path of the result that has no value; in place."""
+    for path, expression in paths.items():
+        if get_path(result, path) is not None:
+            continue
+        *parents, last = path.split(".")
+        place = result
+        for key in parents:
+            if not isinstance(place.get(key), dict):
+                place[key] = {}
+            place = place[key]
+        place[last] = (find(expression) if expression else None) or UNKNOWN
+    return result
+
+
+def masked(value: Any) -> Any:
+    """Parameters of a call as a plan may show them."""
+    if isinstance(value, Mapping):
+        return {key: "(hidden)" if SECRET.search(str(key)) else masked(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [masked(one) for one in value]
+    if isinstance(value, (bytes, bytearray)):
+        return "(binary)"
+    return value
+
+
+def _same_group(parameters: Mapping[str, Any], read: Callable[..., Any]) -> bool:
+    """Whether UpdateAutoScalingGroup asks for what the group already is; amazon.aws.autoscaling_group calls it on each run."""
+    groups = read("DescribeAutoScalingGroups", AutoScalingGroupNames=[parameters["AutoScalingGroupName"]])["AutoScalingGroups"]
+    if not groups:
+        return False
+
+    def plain(key: str, value: Any) -> Any:
+        if key == "VPCZoneIdentifier":
+            return sorted(value.split(","))
+        if key == "LaunchTemplate":
+            return {name: value.get(name) for name in ("LaunchTemplateId", "Version")}
+        return sorted(value) if isinstance(value, list) else value
+
+    return all(key in groups[0] and plain(key, groups[0][key]) == plain(key, value) for key, value in parameters.items())
+
+
+def _no_metrics(parameters: Mapping[str, Any], read: Callable[..., Any]) -> bool:
+    groups = read("DescribeAutoScalingGroups", AutoScalingGroupNames=[parameters["AutoScalingGroupName"]])["AutoScalingGroups"]
+    return bool(groups) and not groups[0].get("EnabledMetrics")
+
+
+# Writes that stock modules send although nothing differs: (service, operation) -> whether this call would change nothing.
+IDLE: dict[tuple[str, str], Callable[[Mapping[str, Any], Callable[..., Any]], bool]] = {
+    ("autoscaling", "UpdateAutoScalingGroup"): _same_group,
+    ("autoscaling", "DisableMetricsCollection"): _no_metrics,
+}
+
+# Operations that are never sent for a module, not even in a run. A release suspends processes of its group; provisioning must not resume them,
+# and the module restates them on each run.
+NEVER: dict[str, Iterable[str]] = {
+    "amazon.aws.autoscaling_group": ("SuspendProcesses", "ResumeProcesses"),
+}

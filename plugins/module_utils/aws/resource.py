@@ -1,0 +1,117 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the Flotilla project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Run one stock AWS module in this process, or find out what it would do.
+
+A plan runs the very same code as a run, but the first call that would write is not sent and ends the module. So a prediction holds for all
+modules alike: for those without check mode, and for those whose check mode says `changed` whenever the thing exists.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+from unittest import mock
+
+from ansible.module_utils import basic
+from ansible.module_utils.common import json as module_json
+from ansible.module_utils.common.parameters import remove_values
+from ansible.module_utils.testing import patch_module_args
+
+from ansible_collections.flotilla.ec2.plugins.module_utils.aws import plan
+
+
+class Withheld(SystemExit):
+    """The module wanted to write. No `except Exception` of a module may swallow this."""
+
+    def __init__(self, message: str, after: dict[str, Any]) -> None:
+        super().__init__(0)
+        self.message, self.after = message, after
+
+
+class Watch:
+    """What is remembered of a module while it runs: the module object, its result, the answers to its reads."""
+
+    def __init__(self, name: str, arguments: Mapping[str, Any], check: bool) -> None:
+        self.name, self.arguments, self.check = name, arguments, check
+        self.unknown = check and plan.is_unknown(arguments)
+        self.module: Any = None
+        self.result: dict[str, Any] | None = None
+        self.reads: dict[str, Any] = {}
+
+    def call(self, original: Any, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        """One API call of the module."""
+        service = client.meta.service_model.service_name
+        if operation in plan.NEVER.get(self.name, ()):
+            return {}
+        if not self.check or service in plan.SIGN_IN:
+            return original(client, operation, parameters)
+        if self.unknown:
+            raise Withheld("Would be made once what it needs exists.", dict(self.arguments))
+        if not plan.READS.match(operation):
+            idle = plan.IDLE.get((service, operation))
+            if idle and idle(parameters, lambda name, **options: original(client, name, options)):
+                return {}
+            raise Withheld(f"Would call {service} {operation}.", {operation: parameters})
+        answer = original(client, operation, parameters)
+        self.reads.update(answer)
+        return answer
+
+    def find(self, expression: str) -> Any:
+        """What the reads have shown, by JMESPath."""
+        import jmespath
+
+        return jmespath.search(expression, self.reads)
+
+
+def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_after: Mapping[str, str] | None = None, **internals: Any) -> dict[str, Any]:
+    """The result of the module `namespace.collection.module` with these plain arguments. With `check` nothing is written.
+
+    `known_after` adds to plan.KNOWN_AFTER; `internals` are the `_ansible_…` arguments of the module, without that prefix. A module that ends
+    without a result raises RuntimeError; its own failures are in the result (`failed`), as always.
+    """
+    namespace, collection, short = name.split(".")
+    module = importlib.import_module(f"ansible_collections.{namespace}.{collection}.plugins.modules.{short}")
+    import botocore.client
+
+    watch = Watch(name, arguments, check)
+    send, start = botocore.client.BaseClient._make_api_call, basic.AnsibleModule.__init__
+
+    def called(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        return watch.call(send, client, operation, parameters)
+
+    def started(self: Any, *args: Any, **options: Any) -> None:
+        watch.module = self
+        start(self, *args, **options)
+
+    def recorded(self: Any, result: dict[str, Any]) -> None:
+        watch.result = result
+
+    internal = {"module_name": name, "check_mode": False, "remote_tmp": "/tmp", **internals}  # noqa: S108 - only named, never made
+    with ExitStack() as stack:
+        stack.enter_context(patch_module_args({**arguments, **{f"_ansible_{key}": value for key, value in internal.items()}}))
+        stack.enter_context(mock.patch.object(botocore.client.BaseClient, "_make_api_call", called))
+        stack.enter_context(mock.patch.object(basic.AnsibleModule, "__init__", started))
+        stack.enter_context(mock.patch.object(basic.AnsibleModule, "_record_module_result", recorded))
+        try:
+            module.main()
+        except Withheld as withheld:
+            after = plan.masked(remove_values(withheld.after, watch.module.no_log_values))
+            watch.result = {"changed": True, "msg": withheld.message, "diff": {"before": {}, "after": after}}
+        except SystemExit:
+            pass
+    if watch.result is None:
+        raise RuntimeError(f"{name} ended without a result.")
+    result = plain(watch.result)
+    if check and not result.get("failed"):
+        plan.fill(result, {**plan.KNOWN_AFTER.get(name, {}), **(known_after or {})}, watch.find)
+    return result
+
+
+def plain(data: Any) -> Any:
+    """Data as it comes back from a module that ran elsewhere: JSON types only."""
+    encoder = module_json.get_module_encoder("legacy", module_json.Direction.MODULE_TO_CONTROLLER)
+    return json.loads(json.dumps(data, cls=encoder))
