@@ -21,7 +21,7 @@ def release_seen(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]], se
         seen[host] = {
             "reachable": reachable,
             "message": "" if reachable else str(looked.get("msg") or "it was not asked"),
-            "zone": (variables.get("placement") or {}).get("availability_zone") or "",
+            "zone": (variables.get("ec2_placement") or {}).get("availability_zone") or "",
             "services": services,
         }
         if service:

@@ -1,0 +1,61 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The release lock; documented in plugins/modules/deploy_lock.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, keeper, lock
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
+from ansible_collections.flotilla.ec2.plugins.modules.deploy_lock import DOCUMENTATION
+from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
+
+
+def keep(held: dict[str, Any], name: str, region: str) -> None:
+    """Start the process that renews the lease. In a session of its own: what kills the playbook must not kill it before it has seen that."""
+    subprocess.Popen(
+        [sys.executable, str(Path(keeper.__file__)), name, held["token"], str(held["pid"]), held["started"] or "", str(held["lease_seconds"] / 4), region],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
+
+
+class ActionModule(ReleaseAction):
+    """Take, note into, or give back the lease."""
+
+    DOCUMENTATION = DOCUMENTATION
+
+    def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        ssm = api.client("ssm", arguments["region"])
+        name, token = arguments["name"], arguments["token"]
+        if arguments["state"] == "present":
+            return self._take(ssm, name, arguments)
+        if not token:
+            raise ReleaseError(f"deploy_lock: token is required for state {arguments['state']}.")
+        if self.check:
+            return {"changed": True, "lock": {}}
+        if arguments["state"] == "noted":
+            return {"changed": False, "lock": lock.note(ssm, name, token, suspended=arguments["suspended"])}
+        # Not reported as a change: taking the lock and giving it back leave the account as it was.
+        lock.release(ssm, name, token)
+        return {"changed": False, "lock": {}}
+
+    def _take(self, ssm: Any, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self.check:
+            read = api.read_parameter(ssm, name)
+            return {"changed": False, "lock": {}, "holder": lock.describe(read[0]) if read else ""}
+        mine = lock.lease(arguments["message"], self.process(), arguments["lease_seconds"])
+        held = lock.acquire(ssm, name, mine, force=arguments["force"])
+        keep(held, name, arguments["region"])
+        outcome: dict[str, Any] = {"changed": False, "lock": held}
+        if "taken_from" in held:
+            other = held["taken_from"]
+            outcome["msg"] = f"took the lock over from {other['owner']} ({other['message']}, since {other['since']}): {other['reason']}"
+        return outcome

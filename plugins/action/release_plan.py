@@ -1,0 +1,158 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a release will do; documented in plugins/modules/release_plan.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock, plan, records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, in_group
+from ansible_collections.flotilla.ec2.plugins.modules.release_plan import DOCUMENTATION
+from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
+
+
+def unfinished_release(s3: Any, bucket: str, service: str, kept: list[int], pointer: Document | None) -> Document | None:
+    """The newest record when its release was begun and never ended, and is not what the pointer names."""
+    if not kept or (pointer and int(pointer["number"]) >= kept[-1]):
+        return None
+    newest = records.load(s3, bucket, service, kept[-1])
+    return newest if newest and newest.get("outcome") == "started" else None
+
+
+def image_to_deploy(region: str, repository: str, tag: str | None) -> Document:
+    """The image of a tag: {digest, tag, pushed_at}. ReleaseError that lists the newest tags when there is none."""
+    ecr = api.client("ecr", region)
+    try:
+        found = api.find_image(ecr, repository, tag) if tag else None
+        newest = [] if found else api.newest_images(ecr, repository)
+    except ecr.exceptions.RepositoryNotFoundException as error:
+        raise ReleaseError(f"the registry has no repository {repository}. Fix: run provision.yml, then push the image.") from error
+    except (api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
+        raise ReleaseError(
+            f"the registry cannot be asked for {repository}:{tag}: {error}. Nothing was changed. "
+            "Fix: see that the registry can be reached from here, then run the same command again."
+        ) from error
+    if found is None:
+        raise ReleaseError(plan.missing_tag(repository, tag, newest, lock.now()))
+    return {"digest": found["digest"], "tag": tag, "pushed_at": found["pushed_at"]}
+
+
+class ActionModule(ReleaseAction):
+    """Stage request, then stage plan."""
+
+    DOCUMENTATION = DOCUMENTATION
+
+    def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        if arguments["stage"] == "request":
+            return {"changed": False, "request": self._request(arguments, variables)}
+        return self._plan(arguments)
+
+    def _request(self, arguments: dict[str, Any], variables: dict[str, Any]) -> Document:
+        model = arguments["model"]
+        region = model["environment"]["region"]
+        service = plan.choose_service(model["services"], arguments["service"])
+        name = service["name"]
+        ssm, s3 = api.client("ssm", region), api.client("s3", region)
+        read = api.read_parameter(ssm, f"{model['parameter_root']}/outputs")
+        if read is None:
+            raise ReleaseError(f"{model['stack']['name']} is not provisioned in {model['environment']['name']}. Fix: run provision.yml and configure.yml.")
+        outputs = read[0]
+        pointer_name = records.pointer_name(model["parameter_root"], name)
+        pointed = api.read_parameter(ssm, pointer_name)
+        pointer = pointed[0] if pointed else None
+        kept = records.numbers(api.list_keys(s3, outputs["bucket"], records.prefix(name)))
+        unfinished = unfinished_release(s3, outputs["bucket"], name, kept, pointer)
+        before = records.load(s3, outputs["bucket"], name, int(pointer["number"])) if pointer else None
+        if arguments["verb"] == "rollback":
+            number = plan.rollback_number(pointer, unfinished, arguments["rollback_to"], name)
+            record = records.load_target(s3, outputs["bucket"], name, number, kept)
+            to = {key: record.get(key) for key in ("number", "digest", "tag", "image", "configuration", "configuration_checksum", "revision", "previous")}
+        else:
+            to = {**image_to_deploy(region, service["image"], arguments["tag"]), "number": None, "revision": arguments["revision"]}
+            to["image"] = f"{outputs['registry']}/{service['image']}@{to['digest']}"
+        return {
+            "verb": arguments["verb"],
+            "stack": model["stack"]["name"],
+            "environment": model["environment"]["name"],
+            "region": region,
+            "service": service,
+            "hosts": plan.hosts_of(variables["groups"], model["stack"]["name"], service["fleet"]),
+            "groups": [fleet["group"] for fleet in model["fleets"] if fleet["name"] == service["fleet"]],
+            "outputs": outputs,
+            "bucket": outputs["bucket"],
+            "target_group": (outputs.get("target_groups") or {}).get(name),
+            "pointer_name": pointer_name,
+            "from": pointer,
+            "unfinished": unfinished,
+            "numbers": kept,
+            "configuration_before": (before or {}).get("configuration"),
+            "expected_seconds": round(before["seconds"]) if before and before.get("seconds") else None,
+            "finished_before": (before or {}).get("outcome") in (None, "succeeded"),
+            "to": to,
+        }
+
+    def _plan(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        request = arguments["request"]
+        service, to = request["service"], request["to"]
+        if request["verb"] == "deploy":
+            to["configuration"] = records.configuration(service, arguments["environment"] or {})
+            to["configuration_checksum"] = records.checksum(to["configuration"])
+        targets = api.target_health(api.client("elbv2", request["region"]), request["target_group"]) if request["target_group"] else {}
+        seen = {}
+        for host, row in (arguments["seen"] or {}).items():
+            known = row.get("service") or {}
+            seen[host] = {**row, **{key: known.get(key) for key in ("release", "digest", "running", "prepared")}, "target": targets.get(host)}
+        made = plan.make(request, seen, arguments["min_healthy"])
+        text = plan.page(made, lock.now(), arguments["holder"])
+        outcome: dict[str, Any] = {
+            "changed": self.check and bool(made.batches),
+            "diff": {
+                "before": plan.masked(request["configuration_before"]) if request["configuration_before"] else "",
+                "after": plan.masked(to["configuration"]),
+                "before_header": f"release {(request['from'] or {}).get('number', 'none')}",
+                "after_header": f"release {made.number}",
+            },
+            "plan": {
+                "number": made.number,
+                "steps": made.steps,
+                "batches": made.batches,
+                "sizes": [len(batch) for batch in made.batches] or [1],
+                "acting": made.acting,
+                "rolling": [] if self.check or made.unchanged else made.acting,
+                "preparing": [] if self.check else [host for host in made.acting if made.steps[host] == "release"],
+                "draining": {host: in_group(seen[host]["target"] or NOT_REGISTERED) for host in made.acting},
+                "unchanged": made.unchanged,
+                "finish_record": made.unchanged and not request["finished_before"],
+                "ways_back": {host: plan.way_back(seen[host], made.number, request["from"]) for host in made.acting},
+                "text": text,
+                "given_up": request["unfinished"]["number"] if request["unfinished"] and int(request["unfinished"]["number"]) != made.number else None,
+                "record": self._record(request, made),
+                "result": plan.result(made, "unchanged" if made.unchanged else "planned", text),
+            },
+        }
+        if made.problems:
+            outcome.update(failed=True, msg=f"{text}\n\nNothing was changed.")
+        return outcome
+
+    @staticmethod
+    def _record(request: Document, made: plan.Plan) -> Document:
+        """The record of this release as it is before its first host."""
+        to, pointer = request["to"], request["from"]
+        again = pointer and int(pointer["number"]) == made.number
+        previous = to.get("previous") if request["verb"] == "rollback" else pointer["previous"] if again else (pointer or {}).get("number")
+        return {
+            "number": made.number,
+            "service": request["service"]["name"],
+            "verb": request["verb"],
+            "digest": to["digest"],
+            "tag": to.get("tag"),
+            "image": to["image"],
+            "configuration": to["configuration"],
+            "configuration_checksum": to["configuration_checksum"],
+            "revision": to.get("revision"),
+            "previous": previous,
+            "who": lock.owner(),
+            "when": lock.now().isoformat(),
+        }

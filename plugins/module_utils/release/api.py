@@ -1,0 +1,198 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The AWS calls of a release, each as one function that takes a client and returns plain data.
+
+Endpoint, credentials and profile come from the environment, as boto3 reads it (C(AWS_ENDPOINT_URL), C(AWS_PROFILE), …).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+try:
+    import boto3
+    import botocore.config
+    import botocore.exceptions
+    import botocore.session
+
+    IMPORT_ERROR: str | None = None
+    _SESSION = botocore.session.get_session()
+    # Read here, in the process that loads the plugin: the workers that ansible forks then find botocore's data loaded (0.2 s for each task).
+    for _name in ("ssm", "elbv2"):
+        _SESSION.get_component("data_loader").load_service_model(_name, "service-2")
+    _SESSION.get_component("endpoint_resolver")
+except ImportError as error:
+    IMPORT_ERROR = str(error)
+
+Document = dict[str, Any]
+
+
+class ReleaseError(Exception):
+    """What stops a release; the text names what is wrong and how to mend it."""
+
+
+def client(service: str, region: str) -> Any:
+    """A client that gives up early: ten seconds for a connection, five attempts in all."""
+    if IMPORT_ERROR:
+        raise ReleaseError(f"boto3 is needed on the control node: {IMPORT_ERROR}. Fix: install the collection's Python requirements.")
+    config = botocore.config.Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"})
+    try:
+        return boto3.session.Session(botocore_session=_SESSION).client(service, region_name=region, config=config)
+    except botocore.exceptions.BotoCoreError as error:
+        raise ReleaseError(f"no {service} client for region {region}: {error}") from error
+
+
+def code_of(error: Exception) -> str:
+    """The API's error code of a ClientError, or an empty string."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+# ---- parameters
+
+
+def read_parameter(ssm: Any, name: str) -> tuple[Document, int] | None:
+    """The JSON document of a parameter and its version; None when there is none."""
+    try:
+        answer = ssm.get_parameter(Name=name)["Parameter"]
+    except ssm.exceptions.ParameterNotFound:
+        return None
+    try:
+        return json.loads(answer["Value"]), int(answer["Version"])
+    except ValueError as error:
+        raise ReleaseError(f"the parameter {name} is not JSON: {answer['Value'][:200]!r}. Fix: delete it or write it anew.") from error
+
+
+def create_parameter(ssm: Any, name: str, document: Document, description: str) -> bool:
+    """Write a parameter that must not exist yet; False when it does. The one atomic test-and-set of the Parameter Store."""
+    try:
+        ssm.put_parameter(Name=name, Value=json.dumps(document), Type="String", Overwrite=False, Description=description)
+    except ssm.exceptions.ParameterAlreadyExists:
+        return False
+    return True
+
+
+def replace_parameter(ssm: Any, name: str, document: Document, version: int | None = None) -> bool:
+    """Write a parameter that exists. With a version: only when that is still the newest one, else the newer text is put back.
+
+    PutParameter numbers the versions (documentation of GetParameterHistory), so of two writers that had read version n
+    exactly one is answered n + 1.
+    """
+    made = int(ssm.put_parameter(Name=name, Value=json.dumps(document), Type="String", Overwrite=True)["Version"])
+    if version is None or made == version + 1:
+        return True
+    before = [row for row in parameter_history(ssm, name) if int(row["Version"]) == made - 1]
+    if before:
+        ssm.put_parameter(Name=name, Value=before[0]["Value"], Type="String", Overwrite=True)
+    else:
+        ssm.delete_parameter(Name=name)
+    return False
+
+
+def parameter_history(ssm: Any, name: str) -> list[Document]:
+    """All kept versions of a parameter, oldest first."""
+    rows: list[Document] = []
+    token: str | None = None
+    while True:
+        answer = ssm.get_parameter_history(Name=name, **({"NextToken": token} if token else {}))
+        rows += answer["Parameters"]
+        token = answer.get("NextToken")
+        if not token:
+            return rows
+
+
+def delete_parameter(ssm: Any, name: str) -> None:
+    """Remove a parameter; one that is gone already is fine."""
+    try:
+        ssm.delete_parameter(Name=name)
+    except ssm.exceptions.ParameterNotFound:
+        pass
+
+
+# ---- objects
+
+
+def read_object(s3: Any, bucket: str, key: str) -> Document | None:
+    """The JSON object at key; None when there is none."""
+    try:
+        return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    except botocore.exceptions.ClientError as error:
+        if code_of(error) in ("NoSuchKey", "404"):
+            return None
+        raise
+
+
+def write_object(s3: Any, bucket: str, key: str, document: Document) -> None:
+    """Write a JSON object."""
+    s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(document, indent=2, sort_keys=True).encode(), ContentType="application/json")
+
+
+def list_keys(s3: Any, bucket: str, prefix: str) -> list[str]:
+    """All keys with a prefix, in the order of their text."""
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    return sorted(row["Key"] for page in pages for row in page.get("Contents", []))
+
+
+# ---- images
+
+
+def find_image(ecr: Any, repository: str, tag: str) -> Document | None:
+    """The image of a tag ({digest, tags, pushed_at}), or None when the repository has no such tag."""
+    try:
+        details = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])["imageDetails"]
+    except ecr.exceptions.ImageNotFoundException:
+        return None
+    return image(details[0]) if details else None
+
+
+def newest_images(ecr: Any, repository: str) -> list[Document]:
+    """All tagged images of a repository, newest push first."""
+    pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)
+    images = [image(row) for page in pages for row in page["imageDetails"] if row.get("imageTags")]
+    return sorted(images, key=lambda row: row["pushed_at"] or "", reverse=True)
+
+
+def image(detail: Document) -> Document:
+    """An imageDetail of ECR as {digest, tags, pushed_at (ISO) or None}."""
+    pushed = detail.get("imagePushedAt")
+    return {
+        "digest": detail["imageDigest"],
+        "tags": sorted(detail.get("imageTags", [])),
+        "pushed_at": pushed.isoformat() if pushed else None,
+    }
+
+
+# ---- targets
+
+
+def target_health(elbv2: Any, group: str, target: str | None = None) -> dict[str, Document]:
+    """Target id → {state, reason, description, port} of all registered (and draining) targets, or of one."""
+    wanted = {"Targets": [{"Id": target}]} if target else {}
+    rows = elbv2.describe_target_health(TargetGroupArn=group, **wanted)["TargetHealthDescriptions"]
+    return {
+        row["Target"]["Id"]: {
+            "state": row["TargetHealth"]["State"],
+            "reason": row["TargetHealth"].get("Reason", ""),
+            "description": row["TargetHealth"].get("Description", ""),
+            "port": row["Target"].get("Port"),
+        }
+        for row in rows
+    }
+
+
+# ---- Auto Scaling
+
+
+def auto_scaling_groups(autoscaling: Any, names: list[str]) -> dict[str, Document]:
+    """Group name → {suspended: [process], instances: {id: lifecycle state}} of those that exist."""
+    if not names:
+        return {}
+    pages = autoscaling.get_paginator("describe_auto_scaling_groups").paginate(AutoScalingGroupNames=names)
+    return {
+        row["AutoScalingGroupName"]: {
+            "suspended": sorted(process["ProcessName"] for process in row.get("SuspendedProcesses", [])),
+            "instances": {one["InstanceId"]: one["LifecycleState"] for one in row.get("Instances", [])},
+        }
+        for page in pages
+        for row in page["AutoScalingGroups"]
+    }

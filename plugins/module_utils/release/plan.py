@@ -1,0 +1,311 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a release will do, decided from what was asked, what is recorded and what was seen on the hosts. No input or output here.
+
+The words used throughout: a *request* is what was asked for with what the registry and the records say of it; a *plan* is that plus the
+hosts; a *seen* host is C({reachable, message, release, digest, running, prepared, zone, target}).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, in_group, sentence
+
+Seen = dict[str, Document]
+
+
+# ---- what was asked
+
+
+def choose_service(services: list[Document], wanted: str | None) -> Document:
+    """The service to release: the one named, or the only one."""
+    names = [service["name"] for service in services]
+    if wanted:
+        for service in services:
+            if service["name"] == wanted:
+                return service
+        raise ReleaseError(f"release_service: the stack has no service {wanted!r}; it has: {', '.join(names)}. Fix: -e release_service=<one of these>.")
+    if len(services) != 1:
+        raise ReleaseError(f"release_service: the stack has {len(services)} services ({', '.join(names)}). Fix: say which with -e release_service=<name>.")
+    return services[0]
+
+
+def group_name(kind: str, name: str) -> str:
+    """The inventory group of a stack or fleet."""
+    return f"{kind}_{name.replace('-', '_')}"
+
+
+def hosts_of(groups: dict[str, list[str]], stack: str, fleet: str) -> list[str]:
+    """The hosts of a fleet of this stack, sorted."""
+    members = groups.get(group_name("stack", stack), [])
+    return sorted(set(members) & set(groups.get(group_name("fleet", fleet), members)))
+
+
+def missing_tag(repository: str, tag: str | None, newest: list[Document], at: datetime) -> str:
+    """The refusal of a tag that is not there, with the tags that are."""
+    rows = [f"  {', '.join(one['tags'])} (pushed {records.age(one['pushed_at'], at)} ago)" for one in newest[:10]]
+    known = "\n".join(rows) if rows else "  none: nothing has been pushed yet"
+    asked = f"the registry has no image {repository}:{tag}" if tag else "release_tag is missing: which image shall be released?"
+    return f"{asked}. The newest tags of {repository}:\n{known}\nFix: push the image first, or say -e release_tag=<one of these>."
+
+
+def rollback_number(pointer: Document | None, unfinished: Document | None, wanted: int | None, service: str) -> int:
+    """Which release a rollback goes to: the one named; without one, the release that an unfinished one was to replace, or else the one before
+    the current. Going back once more goes further back: the pointer's C(previous) is then that of the older release."""
+    if wanted:
+        return wanted
+    if pointer is None:
+        raise ReleaseError(f"{service} has no release to go back from: it has never been released. Fix: deploy.yml -e release_tag=<tag>.")
+    if unfinished is not None:
+        return int(pointer["number"])
+    if not pointer.get("previous"):
+        raise ReleaseError(
+            f"{service} has no release before {pointer['number']}, which runs now. Fix: -e rollback_to=<number>, or deploy.yml -e release_tag=<tag>."
+        )
+    return int(pointer["previous"])
+
+
+def number_for(digest: str, checksum: str, pointer: Document | None, unfinished: Document | None, kept: list[int]) -> int:
+    """The number of the release that is asked for: the current one's or the unfinished one's when it is the very same, else a new one."""
+    for known in (pointer, unfinished):
+        if known and known.get("digest") == digest and known.get("configuration_checksum") == checksum:
+            return int(known["number"])
+    return max([0, *kept, int((pointer or {}).get("number") or 0), int((unfinished or {}).get("number") or 0)]) + 1
+
+
+# ---- what is to be done
+
+
+def on_release(host: Document, number: int, digest: str) -> bool:
+    """Whether the host runs this release now."""
+    return bool(host.get("running")) and host.get("release") == number and host.get("digest") in (None, "", digest)
+
+
+def step_of(host: Document, number: int, digest: str, balanced: bool) -> str:
+    """C(release) (drain, activate, register), C(register) only, or C(nothing)."""
+    if not on_release(host, number, digest):
+        return "release"
+    if not balanced:
+        return "nothing"
+    target = host.get("target") or NOT_REGISTERED
+    if target["state"] == "healthy":
+        return "nothing"
+    if target["state"] in ("draining", "initial") or not in_group(target):
+        return "register"
+    return "release"
+
+
+def share(size: int | str, total: int) -> int:
+    """A batch size as a number of hosts: a count, or a percentage of all hosts (rounded down, at least one)."""
+    text = str(size).strip()
+    count = total * int(text[:-1]) // 100 if text.endswith("%") else int(text)
+    return max(1, min(count, max(total, 1)))
+
+
+def divide(
+    steps: dict[str, str], serving: set[str], sizes: list[int | str], canary: int | str | None, minimum: int, at_once: bool
+) -> tuple[list[list[str]], list[str]]:
+    """The batches, in order, and the hosts that cannot be taken out without falling below the minimum.
+
+    First those that only need to be registered, then those that serve nothing now, then the others; the canary batch is the first that takes a
+    new release. No batch takes so many hosts out that fewer than minimum of all would serve. The last size goes for all that follow.
+    """
+    total = len(steps)
+    registered = sorted(host for host, step in steps.items() if step == "register")
+    waiting = sorted((host for host, step in steps.items() if step == "release"), key=lambda host: (host in serving, host))
+    batches = [registered] if registered else []
+    up = serving | set(registered)
+    if at_once:
+        return [*batches, waiting] if waiting else batches, []
+    planned: list[int | str] = list(sizes) if not canary or share(sizes[0], total) == share(canary, total) else [canary, *sizes]
+    position = 0
+    while waiting:
+        wanted = share(planned[min(position, len(planned) - 1)], total)
+        batch: list[str] = []
+        for host in waiting:
+            left = len(up - set(batch) - {host})
+            if len(batch) == wanted or (host in up and left < minimum):
+                break
+            batch.append(host)
+        if not batch:
+            return batches, waiting
+        batches.append(batch)
+        up |= set(batch)
+        waiting = waiting[len(batch) :]
+        position += 1
+    return batches, []
+
+
+def way_back(host: Document, number: int, pointer: Document | None) -> Document:
+    """What to do with a host when its release fails: C(activate) an older release that lies ready on it, C(stop) the service, or C(leave) it."""
+    prepared = {int(one) for one in host.get("prepared") or []}
+    for candidate in ((pointer or {}).get("number"), host.get("release") if host.get("running") else None):
+        if candidate and int(candidate) != number and int(candidate) in prepared:
+            return {"action": "activate", "number": int(candidate)}
+    if pointer and int(pointer["number"]) == number:
+        return {"action": "leave", "number": None}
+    return {"action": "stop", "number": None}
+
+
+# ---- what differs
+
+
+def differences(before: Document, after: Document) -> dict[str, list[str]]:
+    """Names of environment keys added, removed and changed, and of other settings that differ; no values."""
+    old, new = before.get("environment") or {}, after.get("environment") or {}
+    return {
+        "added": sorted(set(new) - set(old)),
+        "removed": sorted(set(old) - set(new)),
+        "changed": sorted(name for name in set(old) & set(new) if str(old[name]) != str(new[name])),
+        "settings": sorted(name for name in records.CONFIGURATION_KEYS if name != "environment" and (before.get(name) or None) != (after.get(name) or None)),
+    }
+
+
+def masked(configured: Document) -> str:
+    """A configuration as diff text: every key, environment values and secrets hidden."""
+    rows = [f"{name}: {configured[name]}" for name in records.CONFIGURATION_KEYS if name not in ("environment", "secrets") and name in configured]
+    rows += [f"environment {name}: ********" for name in sorted(configured.get("environment") or {})]
+    rows += [f"secret {name}: from {(where or {}).get('secret')}" for name, where in sorted((configured.get("secrets") or {}).items())]
+    return "\n".join(rows) + "\n"
+
+
+# ---- the whole
+
+
+@dataclass
+class Plan:
+    """A request with its hosts: what is done where, and why it must not be done if there are problems."""
+
+    request: Document
+    seen: Seen
+    number: int = 0
+    steps: dict[str, str] = field(default_factory=dict)
+    batches: list[list[str]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    minimum: int = 0
+
+    @property
+    def unchanged(self) -> bool:
+        """Every host is on the release that the pointer names, and in service."""
+        pointer = self.request["from"]
+        return not self.problems and bool(pointer) and int(pointer["number"]) == self.number and all(step == "nothing" for step in self.steps.values())
+
+    @property
+    def acting(self) -> list[str]:
+        """The hosts that something is done with, in order."""
+        return [host for batch in self.batches for host in batch]
+
+
+def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
+    """The plan of a request. minimum overrides the service's own min_healthy."""
+    service, to, pointer = request["service"], request["to"], request["from"]
+    plan = Plan(request, seen)
+    release = service.get("release") or {}
+    plan.number = int(to.get("number") or number_for(to["digest"], to["configuration_checksum"], pointer, request["unfinished"], request["numbers"]))
+    plan.minimum = int(release.get("min_healthy", 1)) if minimum is None else minimum
+    if not seen:
+        plan.problems.append(
+            f"fleet {service['fleet']} has no running host. Fix: run provision.yml and configure.yml, or look at the Auto Scaling group's activities."
+        )
+    for host in sorted(name for name, row in seen.items() if not row["reachable"]):
+        plan.problems.append(
+            f"{host} does not answer: {seen[host].get('message') or 'no reason known'}. Fix: mend it, or end the instance "
+            "(aws ec2 terminate-instances --instance-ids " + host + ") so that the Auto Scaling group replaces it, then run configure.yml and this again."
+        )
+    balanced = bool(request["target_group"])
+    plan.steps = {host: step_of(row, plan.number, to["digest"], balanced) for host, row in sorted(seen.items())}
+    serving = {host for host, row in seen.items() if (row.get("target") or {}).get("state") == "healthy"} if balanced else {
+        host for host, row in seen.items() if row.get("running")
+    }  # fmt: skip
+    first = pointer is None and not serving
+    if plan.problems:
+        return plan
+    new = any(step == "release" for step in plan.steps.values())
+    if not first and new and len(serving) < plan.minimum:
+        states = ", ".join(f"{host} {sentence(row.get('target') or NOT_REGISTERED)}" for host, row in sorted(seen.items()) if host not in serving)
+        plan.problems.append(
+            f"only {len(serving)} of {len(seen)} hosts are healthy, {plan.minimum} must stay in service: {states}. "
+            "Fix: mend them first (status.yml shows why), or release in spite of it with -e release_min_healthy=0."
+        )
+        return plan
+    plan.batches, stuck = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once=first)
+    if stuck:
+        plan.problems.append(
+            f"taking {', '.join(stuck)} out of service would leave fewer than min_healthy = {plan.minimum} of {len(seen)} hosts. "
+            "Fix: add a host (fleets.<name>.min), or accept the gap with -e release_min_healthy=0."
+        )
+    return plan
+
+
+def short(digest: str | None) -> str:
+    """The first 12 digits of a digest."""
+    return (digest or "").removeprefix("sha256:")[:12] or "nothing"
+
+
+def page(plan: Plan, at: datetime, holder: str | None = None) -> str:
+    """The plan as people read it: one page of text."""
+    request = plan.request
+    service, to, pointer = request["service"], request["to"], request["from"]
+    name = service["name"]
+    was = f"release {pointer['number']}, {pointer.get('tag')} {short(pointer.get('digest'))}" if pointer else "nothing (first release)"
+    lines = [f"{'Rollback' if request['verb'] == 'rollback' else 'Release'} of {name} in {request['stack']} ({request['environment']})", ""]
+
+    def row(title: str, text: str) -> None:
+        lines.append(f"  {title:<14}{text}")
+
+    row("from", was)
+    pushed = f", pushed {records.age(to.get('pushed_at'), at)} ago" if to.get("pushed_at") else ""
+    row("to", f"release {plan.number}, {to.get('tag')} {short(to['digest'])}{pushed}" + (f", revision {to['revision']}" if to.get("revision") else ""))
+    if request["unfinished"]:
+        one = request["unfinished"]
+        fate = "is finished by this run" if int(one["number"]) == plan.number else "is given up"
+        row("unfinished", f"release {one['number']} ({one.get('tag')}) of {one.get('who')}, begun {one.get('when')}, {fate}")
+    different = differences(request.get("configuration_before") or {}, to["configuration"])
+    if pointer and not any(different.values()):
+        row("settings", "unchanged")
+    for sign, kind in (("+", "added"), ("-", "removed"), ("~", "changed")):
+        for key in different[kind]:
+            row("environment", f"{sign} {key}" + ("  ********" if kind != "removed" else ""))
+    if pointer:
+        for key in different["settings"]:
+            old, new = (request.get("configuration_before") or {}).get(key), to["configuration"].get(key)
+            row("settings", f"~ {key}" + ("" if key == "secrets" else f"  {old} → {new}"))
+    for index, batch in enumerate(plan.batches, 1):
+        for host in batch:
+            seen = plan.seen[host]
+            had = f"release {seen['release']}" if seen.get("release") else "no release"
+            does = {"release": f"{had} → {plan.number}", "register": f"back into service on release {plan.number}"}[plan.steps[host]]
+            row(f"batch {index}", f"{host}  {seen.get('zone') or ''}  {does}")
+    for host, step in plan.steps.items():
+        if step == "nothing":
+            row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, in service")
+    if plan.batches and pointer:
+        row("in service", f"never fewer than {plan.minimum} of {len(plan.seen)}")
+    if request.get("expected_seconds") and plan.batches:
+        row("expected", f"about {request['expected_seconds']} s, as last time")
+    if holder:
+        row("lock", f"held by {holder}")
+    if plan.problems:
+        lines += ["", "  refused, because:", *[f"  - {problem}" for problem in plan.problems]]
+    elif plan.unchanged:
+        lines += ["", f"  Nothing to do: every host runs release {plan.number} and is in service."]
+    return "\n".join(lines)
+
+
+def result(plan: Plan, outcome: str, message: str) -> Document:
+    """The result file of a run; the end of a release overwrites outcome, hosts, seconds and message."""
+    return {
+        "outcome": outcome,
+        "service": plan.request["service"]["name"],
+        "from": (plan.request["from"] or {}).get("number"),
+        "to": plan.number,
+        "tag": plan.request["to"].get("tag"),
+        "digest": plan.request["to"].get("digest"),
+        "hosts": {},
+        "seconds": 0,
+        "message": message,
+    }

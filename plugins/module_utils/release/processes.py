@@ -1,0 +1,27 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which processes of an Auto Scaling group are suspended for a release, and which of them are ours to resume.
+
+ReplaceUnhealthy would end a host that is out of service, AZRebalance move one, AlarmNotification and ScheduledActions change their number
+(Amazon EC2 Auto Scaling user guide, "Suspend-resume processes").
+"""
+
+from __future__ import annotations
+
+FIGHTING = ["AZRebalance", "AlarmNotification", "ReplaceUnhealthy", "ScheduledActions"]
+
+
+def to_suspend(suspended: list[str], wanted: list[str] | None = None) -> list[str]:
+    """What runs and should not: what somebody else has suspended before us stays theirs."""
+    return sorted(set(FIGHTING if wanted is None else wanted) - set(suspended))
+
+
+def to_resume(suspended: list[str], ours: list[str]) -> list[str]:
+    """What we had suspended and still is."""
+    return sorted(set(suspended) & set(ours))
+
+
+def merged(first: dict[str, list[str]], second: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Two notes {group: [processes]} as one."""
+    together = {name: sorted({*first.get(name, []), *second.get(name, [])}) for name in {*first, *second}}
+    return {name: processes for name, processes in sorted(together.items()) if processes}

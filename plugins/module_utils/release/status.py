@@ -1,0 +1,84 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The status of a stack as rows, problems and one page of text. No input or output here."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import plan, records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, sentence
+
+
+def rows(services: dict[str, Document], seen: dict[str, Document]) -> dict[str, list[Document]]:
+    """Service → one row per host: {host, zone, unit, release, health, ok}."""
+    table: dict[str, list[Document]] = {}
+    for name, service in services.items():
+        pointer = service["pointer"]
+        table[name] = []
+        for host in service["hosts"]:
+            view = seen[host]
+            known = (view.get("services") or {}).get(name) or {}
+            target = None if service["targets"] is None else service["targets"].get(host, NOT_REGISTERED)
+            table[name].append(
+                {
+                    "host": host,
+                    "zone": view.get("zone") or "",
+                    "unit": (known.get("unit") or ("active" if known.get("running") else "not running")) if view["reachable"] else "unreachable",
+                    "release": known.get("release") if known.get("running") else None,
+                    "health": sentence(target) if target else "no load balancer",
+                    "ok": view["reachable"]
+                    and bool(known.get("running"))
+                    and bool(pointer)
+                    and plan.on_release(known, int(pointer["number"]), pointer["digest"])
+                    and (target is None or target["state"] == "healthy"),
+                }
+            )
+    return table
+
+
+def problems(services: dict[str, Document], table: dict[str, list[Document]], suspended: dict[str, list[str]], holder: str | None) -> list[str]:
+    """What is not as the pointer says, each with what mends it."""
+    found = []
+    for name, service in services.items():
+        pointer = service["pointer"]
+        if not pointer:
+            found.append(f"{name} has never been released. Fix: deploy.yml -e release_tag=<tag>")
+            continue
+        wrong = [row["host"] for row in table[name] if not row["ok"]]
+        if wrong:
+            found.append(f"{name}: {', '.join(wrong)} not in service on release {pointer['number']}. Fix: deploy.yml -e release_tag={pointer['tag']}")
+    if suspended and not holder:
+        found.append("Auto Scaling processes are suspended and no release runs; whoever suspended them should resume them")
+    return found
+
+
+def page(
+    stack: str,
+    environment: str,
+    services: dict[str, Document],
+    table: dict[str, list[Document]],
+    suspended: dict[str, list[str]],
+    holder: str | None,
+    wrong: list[str],
+    at: datetime,
+) -> str:
+    """All of it for a person."""
+    lines = [f"{stack} ({environment})"]
+    for name, service in services.items():
+        pointer = service["pointer"]
+        if pointer:
+            when = records.age(pointer.get("when"), at)
+            lines += ["", f"  {name}: release {pointer['number']}, {pointer['tag']} {plan.short(pointer['digest'])}, {when} ago by {pointer.get('who')}"]
+        else:
+            lines += ["", f"  {name}: never released"]
+        for row in table[name]:
+            running = f"release {row['release']}" if row["release"] else "no release"
+            lines.append(f"    {row['host']:<21}{row['zone']:<17}{row['unit']:<13}{running:<13}{row['health']}")
+        if not table[name]:
+            lines.append("    no host")
+    lines += ["", f"  lock: {holder or 'free'}"]
+    lines += [f"  suspended: {group}: {', '.join(names)}" for group, names in suspended.items()]
+    lines += ["", *([f"  ! {text}" for text in wrong] or ["  Everything is as it was released."])]
+    return "\n".join(lines)

@@ -1,0 +1,79 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_plan
+short_description: Work out what a release will do, and refuse it while nothing has been changed
+version_added: 0.1.0
+description:
+  - Stage V(request) looks up the tag in ECR, the pointer, the records and the stack's outputs. Stage V(plan) adds what was seen on the hosts and
+    in the target group, and decides the release's number, its batches and each host's way back.
+  - Changes nothing. Whatever speaks against the release fails the task with all reasons and their fixes.
+  - Runs on the control node for whichever host the task is for. This is an action plugin.
+options:
+  stage:
+    description: Which of the two.
+    type: str
+    choices: [request, plan]
+    required: true
+  verb:
+    description: V(deploy) goes to O(tag), V(rollback) to an earlier release.
+    type: str
+    choices: [deploy, rollback]
+    default: deploy
+  model:
+    description: The model of the stack, as M(flotilla.ec2.stack) gives it.
+    type: dict
+  service:
+    description: The service to release; not needed in a stack with only one.
+    type: str
+  tag:
+    description: The tag to deploy.
+    type: str
+  rollback_to:
+    description: The number of the release to go back to; by default the one before the current.
+    type: int
+  revision:
+    description: The source revision of the image, for the record.
+    type: str
+  request:
+    description: What stage V(request) has returned.
+    type: dict
+  environment:
+    description: The service's environment with its references resolved. Not used by a rollback, which has that of its record.
+    type: dict
+  seen:
+    description: Host to C({reachable, message, zone, service}), where C(service) is what M(flotilla.ec2.service_info) says of it.
+    type: dict
+  min_healthy:
+    description: How many hosts must stay in service, instead of the service's own C(min_healthy).
+    type: int
+  holder:
+    description: Who holds the lock, for the page that is printed.
+    type: str
+author:
+  - Flotilla authors (@flotilla)
+"""
+
+EXAMPLES = r"""
+- name: Look up what is asked for
+  flotilla.ec2.release_plan:
+    stage: request
+    model: "{{ ansible_facts['flotilla'] }}"
+    tag: v2
+  register: request
+"""
+
+RETURN = r"""
+request:
+  description: What was asked for, with what the registry and the records say of it.
+  returned: stage request
+  type: dict
+plan:
+  description: C(number), C(steps), C(batches), C(sizes), C(acting), C(unchanged), C(text), C(record), C(ways_back).
+  returned: stage plan
+  type: dict
+"""

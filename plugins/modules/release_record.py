@@ -1,0 +1,78 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_record
+short_description: Write down a release, move the pointer to it, leave a result file
+version_added: 0.1.0
+description:
+  - The record goes to the stack's bucket as C(releases/<service>/<number>.json), the pointer to an SSM parameter, in this order - pointer, then record -
+    so that a release that is killed between the two is found complete by the next run.
+  - Runs on the control node for whichever host the task is for. This is an action plugin.
+options:
+  region:
+    description: The region of bucket and parameter.
+    type: str
+  bucket:
+    description: The bucket of the records.
+    type: str
+  service:
+    description: The service.
+    type: str
+  record:
+    description: The record; without one only the result file is written.
+    type: dict
+  outcome:
+    description: What became of the release. V(started) is written before its first host is touched.
+    type: str
+    choices: [started, succeeded, failed]
+  reason:
+    description: Why it failed.
+    type: str
+  hosts:
+    description: Host to C({outcome, seconds}).
+    type: dict
+    default: {}
+  phases:
+    description: Phase to seconds.
+    type: dict
+    default: {}
+  pointer:
+    description: The SSM parameter of the pointer. Given, the pointer is moved to this release.
+    type: str
+  given_up:
+    description: The number of an unfinished release that this one replaces; its record gets the outcome C(failed).
+    type: int
+  result_file:
+    description: A file on the control node, relative to where ansible was started.
+    type: str
+  result:
+    description: What goes into it.
+    type: dict
+attributes:
+  check_mode:
+    description: Only the result file is written.
+    support: partial
+author:
+  - Flotilla authors (@flotilla)
+"""
+
+EXAMPLES = r"""
+- name: Begin release 2
+  flotilla.ec2.release_record:
+    region: eu-central-1
+    bucket: hello-production-123456789012-eu-central-1
+    service: web
+    record: "{{ plan.record }}"
+    outcome: started
+"""
+
+RETURN = r"""
+record:
+  description: The record as written.
+  returned: when a record is given
+  type: dict
+"""

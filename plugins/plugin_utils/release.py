@@ -1,0 +1,79 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the release actions share. They run in ansible's own process on the control node, whichever host the task is for: no connection,
+no second Python, no second import of boto3.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import yaml
+from ansible.plugins.action import ActionBase
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
+
+SPEC_KEYS = ("type", "required", "default", "choices", "elements")
+
+
+def spec_of(documentation: str) -> dict[str, Any]:
+    """The argument specification that a module's documentation states."""
+
+    def options(written: dict[str, Any]) -> dict[str, Any]:
+        spec = {}
+        for name, option in written.items():
+            spec[name] = {key: option[key] for key in SPEC_KEYS if key in option}
+            if "suboptions" in option:
+                spec[name]["options"] = options(option["suboptions"])
+        return spec
+
+    return options(yaml.safe_load(documentation)["options"])
+
+
+class ReleaseAction(ActionBase):
+    """An action whose work is C(act(arguments, variables)) and whose options are those of the module's documentation."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    DOCUMENTATION = ""
+
+    def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        outcome = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(argument_spec=spec_of(self.DOCUMENTATION))
+        try:
+            outcome.update(self.act(arguments, task_vars or {}))
+        except ReleaseError as error:
+            outcome.update(failed=True, msg=str(error))
+        except Exception as error:
+            if not isinstance(error, api.botocore.exceptions.BotoCoreError | api.botocore.exceptions.ClientError):
+                raise
+            outcome.update(failed=True, msg=refusal(error))
+        outcome["at"] = time.time()
+        return outcome
+
+    def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        """Do it; the keys returned are the task's result. ReleaseError and botocore's errors fail the task with their text."""
+        raise NotImplementedError
+
+    @property
+    def check(self) -> bool:
+        """Whether nothing may be changed."""
+        return bool(self._task.check_mode)
+
+    @staticmethod
+    def process() -> int:
+        """The process id of ansible-playbook itself: actions run in a worker that it has forked."""
+        return os.getppid()
+
+
+def refusal(error: Exception) -> str:
+    """An error of the API as a sentence with what to look at."""
+    code = api.code_of(error)
+    operation = getattr(error, "operation_name", "")
+    if code in ("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId", "AccessDenied", "AccessDeniedException"):
+        return f"AWS refused {operation}: {error}. Fix: renew the credentials, or give them the permissions of docs/permissions.json."
+    if code:
+        return f"AWS answered {operation} with {error}"
+    return f"AWS could not be reached: {error}. Fix: look at the network, the credentials, AWS_REGION and AWS_ENDPOINT_URL."
