@@ -241,9 +241,11 @@ class RdsPlane(Plane):
     def wait(self, database: Any) -> None:
         """Until the server takes connections and its initial statements have run. TimeoutError after a minute."""
         name, deadline = self.container(database), time.monotonic() + BOOT_SECONDS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not self.stopping.is_set():
             if self.ping(name):
                 return
+            if database.status == "deleting":
+                raise InvalidDBInstanceStateFault(f"DB instance {database.db_instance_identifier} was deleted while it started")
             time.sleep(0.2)
         raise TimeoutError(f"MySQL of DB instance {database.db_instance_identifier} does not start; see: docker logs {name}")
 
@@ -310,7 +312,8 @@ class RdsPlane(Plane):
             try:
                 self.boot(database)
             finally:
-                database.status = "available"
+                if database.status == "starting":
+                    database.status = "available"
             return
         self.protect(database)
 
