@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Where a service's releases lie on a host, and how one of them becomes the current one. Files only; no docker, no systemd.
+
+    /etc/flotilla/<service>/releases/<number>/     everything that a release fixes: unit, environment, names of secrets; written once, whole or not at all
+    /etc/flotilla/<service>/current                link to the release that the unit starts
+    /etc/systemd/system/flotilla-<service>.service link to the unit of that release
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+RELEASE_FILE = "release.json"
+FILE_MODE = 0o644
+DIRECTORY_MODE = 0o755
+
+
+class Layout:
+    """The paths of one service. `root` is the root of the file system, another one in tests."""
+
+    def __init__(self, service: str, root: str | Path = "/") -> None:
+        self.service = service
+        self.unit_name = f"flotilla-{service}.service"
+        self.container = f"flotilla-{service}"
+        self.directory = Path(root, "etc/flotilla", service)
+        self.releases = self.directory / "releases"
+        self.link = self.directory / "current"
+        self.unit = Path(root, "etc/systemd/system", self.unit_name)
+        self.run = Path(root, "run/flotilla", service)
+        self.data = Path(root, "var/lib/flotilla", service)
+
+    def release(self, number: int) -> Path:
+        return self.releases / str(number)
+
+    def prepared(self) -> list[int]:
+        """The numbers of the releases that lie ready, ascending."""
+        if not self.releases.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.releases.iterdir() if path.name.isdigit() and (path / RELEASE_FILE).is_file())
+
+    def current(self) -> int | None:
+        """The number of the release that the unit starts."""
+        try:
+            name = os.readlink(self.link).rpartition("/")[2]
+        except OSError:
+            return None
+        return int(name) if name.isdigit() else None
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """What a prepared release says of itself; {} when it is not prepared."""
+        try:
+            return dict(json.loads((self.release(number) / RELEASE_FILE).read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return {}
+
+    def contents(self, number: int) -> dict[str, str]:
+        """File name → text of a release; {} when there is none."""
+        directory = self.release(number)
+        if not directory.is_dir():
+            return {}
+        return {path.name: path.read_text(encoding="utf-8") for path in sorted(directory.iterdir()) if path.is_file()}
+
+    def write(self, number: int, files: dict[str, str]) -> None:
+        """Write a release, replacing one that said something else. A killed run leaves the old directory, or the new one, never half of it."""
+        self.releases.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{number}-", dir=self.releases))
+        for name, text in files.items():
+            path = scratch / name
+            path.write_text(text, encoding="utf-8")
+            path.chmod(FILE_MODE)
+        scratch.chmod(DIRECTORY_MODE)
+        target = self.release(number)
+        if target.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{number}-old-", dir=self.releases))
+            target.rename(old / "release")
+        scratch.rename(target)
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Remove what killed runs have left."""
+        for path in self.releases.glob(".*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def switch(self, number: int) -> bool:
+        """Make a release the current one, atomically; returns whether anything changed (then systemd must read its units again)."""
+        changed = point(self.link, f"releases/{number}")
+        return point(self.unit, str(Path("/etc/flotilla", self.service, "current", self.unit_name))) or changed
+
+    def surplus(self, keep: int, spared: set[int]) -> list[int]:
+        """The oldest releases beyond `keep`, the spared ones never among them."""
+        return [number for number in self.prepared()[:-keep] if number not in spared] if keep > 0 else []
+
+
+def point(link: Path, target: str) -> bool:
+    """Make a symbolic link, replacing an older one in one step; returns whether it was another one."""
+    if link.is_symlink() and os.readlink(link) == target:
+        return False
+    link.parent.mkdir(parents=True, exist_ok=True)
+    scratch = link.with_name(f".{link.name}.new")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(target)
+    scratch.replace(link)
+    return True
+
+
+def difference(before: dict[str, str], after: dict[str, str], path: Path) -> list[dict[str, str]]:
+    """Ansible's diff of a release's files, one entry for each file that differs."""
+    return [
+        {
+            "before_header": str(path / name),
+            "after_header": str(path / name),
+            "before": before.get(name, ""),
+            "after": after.get(name, ""),
+        }
+        for name in sorted({*before, *after})
+        if before.get(name) != after.get(name)
+    ]

@@ -1,0 +1,67 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_info
+short_description: Tell which release of each service a host runs
+version_added: 0.1.0
+description:
+  - Reads docker, systemd and the releases that lie ready on the host. Changes nothing and does not fail on a host that has none of these.
+options:
+  services:
+    description: Names of the services; without it, every service that the host has releases of.
+    type: list
+    elements: str
+attributes:
+  check_mode:
+    support: full
+    description: Reads only.
+author:
+  - Flotilla authors (@flotilla)
+"""
+
+EXAMPLES = r"""
+- name: See what runs
+  flotilla.ec2.service_info:
+    services: [web]
+  register: seen
+"""
+
+RETURN = r"""
+services:
+  description:
+    - By name, C(release) and C(digest) of the running container, C(running), C(unit) (systemd's ActiveState), C(container_id), C(started_at),
+      C(prepared) (numbers of the releases that could be started).
+  returned: always
+  type: dict
+  sample:
+    web: {release: 2, digest: "sha256:1f…", running: true, unit: active, container_id: 3f…, started_at: "2026-01-01T10:00:00Z", prepared: [1, 2]}
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flotilla.ec2.plugins.module_utils.service import host, state
+from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import Layout
+
+
+def known() -> list[str]:
+    """The services that have releases on this host."""
+    return sorted(path.parent.name for path in Path("/etc/flotilla").glob("*/releases"))
+
+
+def main() -> None:
+    module = AnsibleModule({"services": {"type": "list", "elements": "str"}}, supports_check_mode=True)
+    names = module.params["services"] if module.params["services"] is not None else known()
+    layouts = {name: Layout(name) for name in names}
+    containers = host.inspect([one.container for one in layouts.values()])
+    units = host.units([one.unit_name for one in layouts.values()])
+    services = {name: state.described(containers.get(one.container), units.get(one.unit_name), one.prepared()) for name, one in layouts.items()}
+    module.exit_json(changed=False, services=services)
+
+
+if __name__ == "__main__":
+    main()

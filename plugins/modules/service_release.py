@@ -1,0 +1,228 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: service_release
+short_description: Lay a release of a service ready on a host, start it, stop it
+version_added: 0.1.0
+description:
+  - V(prepared) pulls the image by its digest with the host's own credentials and writes the release's files; nothing that runs is touched.
+  - V(active) makes a prepared release the current one and restarts the unit, unless that release runs already; then it waits until the service
+    answers on the host. An older release that still lies ready is activated in the same way.
+  - V(stopped) ends and disables the unit; releases stay ready.
+  - V(absent) removes the service with its releases, images and data.
+options:
+  name:
+    description: The service.
+    type: str
+    required: true
+  state:
+    description: What shall be.
+    type: str
+    choices: [prepared, active, stopped, absent]
+    required: true
+  release:
+    description: The release's number. Needed for V(prepared) and V(active).
+    type: int
+  image:
+    description: The image with its digest, C(registry/repository@sha256:…). Needed for V(prepared).
+    type: str
+  files:
+    description: Name and text of each file that the release fixes, C(release.json) among them. Needed for V(prepared).
+    type: dict
+  keep:
+    description: How many releases stay ready on the host, the current one not counted when it is older.
+    type: int
+    default: 5
+  port:
+    description: The service's port on the host, for the wait of V(active).
+    type: int
+  path:
+    description: The path that is asked for; any status will do, for the load balancer judges the code.
+    type: str
+    default: /
+  start_seconds:
+    description: How long a started service may take until it answers.
+    type: int
+    default: 60
+attributes:
+  check_mode:
+    support: full
+    description: Returns what would be.
+  diff_mode:
+    support: full
+    description: Shows the files of a release.
+author:
+  - Flotilla authors (@flotilla)
+"""
+
+EXAMPLES = r"""
+- name: Start release 2
+  flotilla.ec2.service_release:
+    name: web
+    state: active
+    release: 2
+    port: 8080
+    path: /healthz
+"""
+
+RETURN = r"""
+logs:
+  description: The last lines that the container has written.
+  returned: when a release did not start
+  type: list
+  elements: str
+seconds:
+  description: How long the service took to answer.
+  returned: when a release was started
+  type: float
+"""
+
+import shutil
+import time
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.flotilla.ec2.plugins.module_utils.service import host, state
+from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import RELEASE_FILE, Layout, difference
+
+POLL_SECONDS = 0.2
+LOG_LINES = 20
+EXITS = 2  # a container that has ended this often will not come up by waiting
+
+
+def prepare(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
+    """Image and files of a release. One that is complete is never written again: a release is what it was when it was made."""
+    number, image, files = (module.params[key] for key in ("release", "image", "files"))
+    before = layout.contents(number)
+    complete = before.get(RELEASE_FILE) == files[RELEASE_FILE]
+    pulled = host.has_image(image)
+    changed = not (complete and pulled)
+    if changed and not module.check_mode:
+        if not pulled:
+            host.pull(image)
+        if not complete:
+            layout.write(number, files)
+        prune(layout, module.params["keep"], number)
+    return {"changed": changed, "diff": [] if complete else difference(before, files, layout.release(number))}
+
+
+def prune(layout: Layout, keep: int, number: int) -> None:
+    """Remove the oldest releases and the images that only they had."""
+    current = layout.current()
+    gone = layout.surplus(keep, {number, *([current] if current else [])})
+    images = {layout.facts(one).get("image") for one in gone}
+    for one in gone:
+        shutil.rmtree(layout.release(one), ignore_errors=True)
+    images -= {layout.facts(one).get("image") for one in layout.prepared()}
+    for image in sorted(str(one) for one in images if one):
+        host.run(["docker", "image", "rm", image])
+
+
+def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
+    """Start a prepared release, unless it runs."""
+    number = module.params["release"]
+    before = host.inspect([layout.container]).get(layout.container) or {}
+    seen = state.described(before, host.units([layout.unit_name]).get(layout.unit_name), layout.prepared())
+    if layout.current() == number and seen["running"] and seen["release"] == number and seen["unit"] == "active":
+        return {"changed": False}
+    if module.check_mode:
+        return {"changed": True}
+    if number not in seen["prepared"]:
+        raise host.HostError(
+            f"release {number} of {layout.service} is not prepared on this host; prepared are: {', '.join(map(str, seen['prepared'])) or 'none'}. "
+            "Fix: deploy it again, which prepares it first."
+        )
+    if layout.switch(number):
+        host.systemctl("daemon-reload")
+    host.systemctl("enable", "--quiet", layout.unit_name)
+    host.systemctl("restart", "--no-block", layout.unit_name)
+    return {"changed": True, "seconds": wait_for_answer(module, layout, number, before.get("Id"))}
+
+
+def wait_for_answer(module: AnsibleModule, layout: Layout, number: int, before: str | None) -> float:
+    """Seconds until a container other than the one before answers. Fails the task at once when it exits again and again, with its last words."""
+    port, path, limit = (module.params[key] for key in ("port", "path", "start_seconds"))
+    began = time.monotonic()
+    words: list[str] = []
+    ended: dict[str, str] = {}
+    while True:
+        container = host.inspect([layout.container]).get(layout.container) or {}
+        seen = state.described(container, None, [])
+        unit = host.units([layout.unit_name]).get(layout.unit_name, {})
+        new = seen["running"] and seen["release"] == number and container["Id"] != before
+        if new and unit.get("ActiveState") == "active" and (not port or host.answers(port, path) is not None):
+            return round(time.monotonic() - began, 1)
+        if container.get("Id", before) != before and (reason := state.exit_reason(container)):
+            ended[container["Id"]] = reason
+            words = host.logs(layout.container, LOG_LINES) or words
+        late = time.monotonic() - began > limit
+        if late or len(ended) >= EXITS:
+            words = words or host.logs(layout.container, LOG_LINES)
+            reason = f"it did not answer http://127.0.0.1:{port}{path} within {limit} s" if not ended else f"its container {list(ended.values())[-1]}"
+            told = "\n".join(f"  | {line}" for line in words or host.journal(layout.unit_name))
+            module.fail_json(
+                msg=f"release {number} of {layout.service} did not start: {reason}. Last lines of its log:\n{told or '  | (none)'}", logs=words, changed=True
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def stop(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
+    """End the unit and keep it from starting at boot."""
+    unit = host.units([layout.unit_name]).get(layout.unit_name, {})
+    container = host.inspect([layout.container])
+    if unit.get("ActiveState", "inactive") == "inactive" and unit.get("UnitFileState") not in ("enabled", "linked-runtime") and not container:
+        return {"changed": False}
+    if not module.check_mode:
+        if layout.unit.is_symlink():
+            host.systemctl("disable", "--quiet", "--now", layout.unit_name)
+            # systemd takes the link to a unit outside its own directories away together with the enablement.
+            host.systemctl("daemon-reload")
+        host.run(["docker", "rm", "--force", layout.container])
+    return {"changed": True}
+
+
+def remove(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
+    """Take the service off the host."""
+    stopped = stop(module, layout)
+    if not (layout.directory.exists() or layout.data.exists()):
+        return stopped
+    if not module.check_mode:
+        images = {layout.facts(one).get("image") for one in layout.prepared()}
+        layout.unit.unlink(missing_ok=True)
+        for path in (layout.directory, layout.run, layout.data):
+            shutil.rmtree(path, ignore_errors=True)
+        host.systemctl("daemon-reload")
+        for image in sorted(str(one) for one in images if one):
+            host.run(["docker", "image", "rm", image])
+    return {"changed": True}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        {
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "required": True, "choices": ["prepared", "active", "stopped", "absent"]},
+            "release": {"type": "int"},
+            "image": {"type": "str"},
+            "files": {"type": "dict"},
+            "keep": {"type": "int", "default": 5},
+            "port": {"type": "int"},
+            "path": {"type": "str", "default": "/"},
+            "start_seconds": {"type": "int", "default": 60},
+        },
+        required_if=[("state", "prepared", ["release", "image", "files"]), ("state", "active", ["release"])],
+        supports_check_mode=True,
+    )
+    act = {"prepared": prepare, "active": activate, "stopped": stop, "absent": remove}[module.params["state"]]
+    try:
+        module.exit_json(**act(module, Layout(module.params["name"])))
+    except host.HostError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
