@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.model import load
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.validate import StackError
 
@@ -42,8 +41,7 @@ class ActionModule(ActionBase):
         if unknown:
             return {**result, "failed": True, "msg": f"flotilla.ec2.stack: unknown options {', '.join(sorted(unknown))}; valid: stack, environment, fleets"}
         given = {
-            name: plain(self._templar.template(self._task.args.get(name, variables.get(f"flotilla_{name}"))))
-            for name in ("stack", "environment", "fleets")
+            name: plain(self._templar.template(self._task.args.get(name, variables.get(f"flotilla_{name}")))) for name in ("stack", "environment", "fleets")
         }
         try:
             model = load(given["stack"], given["environment"], given["fleets"])

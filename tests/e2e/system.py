@@ -101,7 +101,7 @@ class System:
             "AWS_REGION": "eu-central-1",
             "AWS_DEFAULT_REGION": "eu-central-1",
             "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_SECRET_ACCESS_KEY": "secret-of-no-account",
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
@@ -114,7 +114,15 @@ class System:
         """Run to the end; the output goes to a numbered log below build/e2e too."""
         began = time.monotonic()
         done = subprocess.run(
-            arguments, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False
+            arguments,
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
         run = Run(Path(arguments[0]).name, done.returncode, done.stdout, time.monotonic() - began)
         return self._logged(run, " ".join(arguments[1:3]))
@@ -138,7 +146,13 @@ class System:
         self.runs += 1
         sink = (BUILD / f"{self.runs:02d}-{verb}-killed.log").open("wb")
         return subprocess.Popen(
-            self.playbook(verb, **variables), cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+            self.playbook(verb, **variables),
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
 
     def _logged(self, run: Run, what: str) -> Run:
@@ -189,7 +203,9 @@ class System:
         address = self.instances()[instance]["PrivateIpAddress"]
         key = BUILD / "cloud" / "ssh" / "id_ed25519"
         options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-i", str(key)]
-        done = subprocess.run(["ssh", *options, f"admin@{address}", "sudo sh"], input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["ssh", *options, f"admin@{address}", "sudo sh"], input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, f"{instance}: {script}: {done.stdout}"
         return done.stdout.strip()
 

@@ -85,7 +85,10 @@ def test_both_hosts_in_two_zones_take_traffic(system: System, released: dict[str
 
 def test_a_row_written_by_one_host_is_read_by_the_other(system: System, released: dict[str, str]) -> None:
     wait_for("the database behind the page", lambda: system.get("/visits").status_code == 200)
-    written = wait_for("a written row", lambda: (answer := requests.post(system.https + "/visits", data={"note": "e2e"}, verify=False, timeout=10)).status_code == 201 and answer.json())
+    written = wait_for(
+        "a written row",
+        lambda: (answer := requests.post(system.https + "/visits", data={"note": "e2e"}, verify=False, timeout=10)).status_code == 201 and answer.json(),
+    )
     readers = {}
     for _ in range(40):
         body = system.get("/visits.json").json()

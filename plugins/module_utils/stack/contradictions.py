@@ -62,7 +62,10 @@ def _health(path: str, service: dict[str, Any], problems: Problems) -> None:
     if service.get("exposure") == "public" and not (health and health.get("path")):
         problems.add(f"{path}.health.path", "missing; a public service needs a health path, e.g. health: {path: /healthz}")
     if health and health.get("timeout_seconds") and health.get("interval_seconds") and health["timeout_seconds"] >= health["interval_seconds"]:
-        problems.add(f"{path}.health.timeout_seconds", f"{health['timeout_seconds']} is not less than interval_seconds ({health['interval_seconds']}); a check must end before the next begins")
+        problems.add(
+            f"{path}.health.timeout_seconds",
+            f"{health['timeout_seconds']} is not less than interval_seconds ({health['interval_seconds']}); a check must end before the next begins",
+        )
 
 
 def _environment(path: str, service: dict[str, Any], database: bool, problems: Problems) -> None:
@@ -73,7 +76,9 @@ def _environment(path: str, service: dict[str, Any], database: bool, problems: P
             problems.add(place, "names that begin with FLOTILLA_ are set by the release; choose another")
         for one in references.named(str(value)):
             if one in references.SECRETS:
-                problems.add(place, f"${{{one}}} is a secret and never an environment variable; take it as a file: secrets: {{{one.replace('.', '_')}: ${{{one}}}}}")
+                problems.add(
+                    place, f"${{{one}}} is a secret and never an environment variable; take it as a file: secrets: {{{one.replace('.', '_')}: ${{{one}}}}}"
+                )
             elif one not in known:
                 _unknown(place, one, known, database, problems)
         if value is not None and not references.named(str(value)) and any(word in name for word in SECRET_WORDS) and not name.endswith(("_FILE", "_PATH")):
@@ -100,10 +105,14 @@ def _release(path: str, service: dict[str, Any], fleet: dict[str, Any], problems
     if release.get("min_healthy") and fleet.get("min") and release["min_healthy"] >= fleet["min"]:
         problems.add(
             f"{path}.release.min_healthy",
-            f"{release['min_healthy']} hosts must stay in service and the fleet has {fleet['min']}: none could be updated; lower it, or raise fleets.{service['fleet']}.min",
+            f"{release['min_healthy']} hosts must stay in service and the fleet has {fleet['min']}: none could be updated; "
+            f"lower it, or raise fleets.{service['fleet']}.min",
         )
     if service.get("drain_seconds") is not None and service.get("grace_seconds") and service["drain_seconds"] > service["grace_seconds"] * 10:
-        problems.add(f"{path}.drain_seconds", f"{service['drain_seconds']} is far above grace_seconds ({service['grace_seconds']}); every host of a release would wait for it")
+        problems.add(
+            f"{path}.drain_seconds",
+            f"{service['drain_seconds']} is far above grace_seconds ({service['grace_seconds']}); every host of a release would wait for it",
+        )
 
 
 def _sizes(path: str, fleet: dict[str, Any], problems: Problems) -> None:
@@ -146,7 +155,10 @@ def block(text: str | None, path: str, problems: Problems) -> ipaddress.IPv4Netw
 
 def _blocks(given: dict[str, Any], zones: int, problems: Problems) -> None:
     network = given.get("network") or {}
-    for path, blocks in (("ssh.sources", (given.get("ssh") or {}).get("sources")), ("load_balancer.sources", (given.get("load_balancer") or {}).get("sources"))):
+    for path, blocks in (
+        ("ssh.sources", (given.get("ssh") or {}).get("sources")),
+        ("load_balancer.sources", (given.get("load_balancer") or {}).get("sources")),
+    ):
         for position, text in enumerate(blocks or []):
             found = block(text, f"{path}[{position}]", problems)
             if found is not None and path.startswith("ssh") and found.prefixlen == 0:
@@ -191,9 +203,14 @@ def both(given: dict[str, Any], around: dict[str, Any], problems: Problems) -> N
         prefix = f"{name}-{place}"
         for service, spec in (given.get("services") or {}).items():
             if spec and spec.get("exposure") == "public" and len(f"{prefix}-{service}") > NAME_LIMIT:
-                problems.add(f"services.{service}", f"its target group would be {prefix}-{service}, and AWS allows {NAME_LIMIT} characters; shorten the stack's, the environment's or its name")
+                problems.add(
+                    f"services.{service}",
+                    f"its target group would be {prefix}-{service}, and AWS allows {NAME_LIMIT} characters; shorten the stack's, the environment's or its name",
+                )
     for fleet in around.get("fleets") or {}:
         if fleet not in (given.get("fleets") or {}):
             problems.add(f"environment: fleets.{fleet}", f"the stack has no such fleet; {nearest(fleet, list(given.get('fleets') or {}))}")
     if given.get("database") and not around.get("database"):
-        problems.add("environment: database", "missing; the stack has a database, say how large: database: {instance_class: db.t4g.micro, certificate_authority_file: …}")
+        problems.add(
+            "environment: database", "missing; the stack has a database, say how large: database: {instance_class: db.t4g.micro, certificate_authority_file: …}"
+        )

@@ -14,16 +14,37 @@ ENVIRONMENT = Key(
     "Where a stack runs and how large.",
     type="dict",
     keys={
-        "name": Key("Name of the environment; part of the names of everything that is made.", required=True, pattern=NAME, pattern_text=NAME_TEXT, minimum=2, maximum=12, example="production"),
+        "name": Key(
+            "Name of the environment; part of the names of everything that is made.",
+            required=True,
+            pattern=NAME,
+            pattern_text=NAME_TEXT,
+            minimum=2,
+            maximum=12,
+            example="production",
+        ),
         "region": Key("AWS region.", required=True, pattern=r"[a-z]{2}(-[a-z]+)+-\d", pattern_text="a region such as eu-central-1"),
-        "zones": Key("Availability zones, two at least.", type="list", required=True, minimum=2, maximum=6, items=Key("A zone.", pattern=r"[a-z]{2}(-[a-z]+)+-\d[a-z]", pattern_text="a zone such as eu-central-1a")),
+        "zones": Key(
+            "Availability zones, two at least.",
+            type="list",
+            required=True,
+            minimum=2,
+            maximum=6,
+            items=Key("A zone.", pattern=r"[a-z]{2}(-[a-z]+)+-\d[a-z]", pattern_text="a zone such as eu-central-1a"),
+        ),
         "protected": Key("Destroying wants a typed confirmation, the database cannot be deleted and leaves a snapshot.", type="bool", default=True),
         "network": Key(
             "The VPC.",
             type="dict",
             required=True,
             keys={
-                "cidr": Key("Its addresses; each zone gets a public and a private subnet of it.", required=True, pattern=CIDR, pattern_text=CIDR_TEXT, example="10.20.0.0/16"),
+                "cidr": Key(
+                    "Its addresses; each zone gets a public and a private subnet of it.",
+                    required=True,
+                    pattern=CIDR,
+                    pattern_text=CIDR_TEXT,
+                    example="10.20.0.0/16",
+                ),
                 "nat": Key("NAT gateways: `one`, `per_zone` (survives the loss of a zone) or `none`.", default="one", choices=("none", "one", "per_zone")),
                 "subnets": Key(
                     "Subnets cut by hand, a pair for each zone in order. Default: equal parts of `cidr`.",
@@ -66,7 +87,9 @@ ENVIRONMENT = Key(
                         "owner": Key("Account that owns it.", pattern=r"\d{12}|amazon|self", pattern_text="twelve digits, amazon or self"),
                     },
                 ),
-                "aws_endpoint_url": Key("URL at which hosts reach the AWS API, when it is not the region's own.", pattern=r"https?://\S+", pattern_text="a URL"),
+                "aws_endpoint_url": Key(
+                    "URL at which hosts reach the AWS API, when it is not the region's own.", pattern=r"https?://\S+", pattern_text="a URL"
+                ),
                 "root_volume_gb": Key("Size of a host's disk.", type="int", default=20, minimum=8, maximum=16384, unit="GiB"),
             },
         ),
@@ -97,7 +120,11 @@ ENVIRONMENT = Key(
             default={},
             keys={
                 "arn": Key("Certificate in ACM.", pattern=r"arn:aws[a-z-]*:acm:\S+", pattern_text="an ARN of ACM"),
-                "domain": Key("Name for a certificate signed by itself. Default: `<stack>.<environment>.internal`.", pattern=r"[a-z0-9*]([a-z0-9.-]*[a-z0-9])?", pattern_text="a host name"),
+                "domain": Key(
+                    "Name for a certificate signed by itself. Default: `<stack>.<environment>.internal`.",
+                    pattern=r"[a-z0-9*]([a-z0-9.-]*[a-z0-9])?",
+                    pattern_text="a host name",
+                ),
             },
         ),
         "load_balancer": Key(
@@ -116,6 +143,21 @@ ENVIRONMENT = Key(
             default={},
             keys={"keep": Key("Releases kept per service on hosts and in records.", type="int", default=10, minimum=2, maximum=1000)},
         ),
-        "fleets": Key("Sizes that differ from the stack file's, by fleet.", type="map", default={}, pattern=NAME, pattern_text=NAME_TEXT, items=Key(FLEET.description, type="dict", keys={name: Key(key.description, key.type, minimum=key.minimum, maximum=key.maximum, pattern=key.pattern, pattern_text=key.pattern_text) for name, key in FLEET.keys.items() if not key.planned})),
+        "fleets": Key(
+            "Sizes that differ from the stack file's, by fleet.",
+            type="map",
+            default={},
+            pattern=NAME,
+            pattern_text=NAME_TEXT,
+            items=Key(
+                FLEET.description,
+                type="dict",
+                keys={
+                    name: Key(key.description, key.type, minimum=key.minimum, maximum=key.maximum, pattern=key.pattern, pattern_text=key.pattern_text)
+                    for name, key in FLEET.keys.items()
+                    if not key.planned
+                },
+            ),
+        ),
     },
 )

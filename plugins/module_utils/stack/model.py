@@ -93,7 +93,11 @@ def build(stack: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
         "tags": tags,
         "parameter_root": f"/flotilla/{root}",
         "secret_root": f"flotilla/{root}",
-        "network": {"cidr": environment["network"]["cidr"], "nat": environment["network"]["nat"], "zones": subnets(environment["network"], environment["zones"])},
+        "network": {
+            "cidr": environment["network"]["cidr"],
+            "nat": environment["network"]["nat"],
+            "zones": subnets(environment["network"], environment["zones"]),
+        },
         "ssh": {key: environment["ssh"].get(key) for key in ("user", "public_key_file", "private_key_file", "sources", "jump")},
         "hosts": {
             "image": {key: environment["hosts"]["image"].get(key) for key in ("id", "name", "owner")},

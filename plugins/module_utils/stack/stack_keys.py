@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from .spec import NAME, NAME_TEXT, PATH, PATH_TEXT, VARIABLE, VARIABLE_TEXT, Key, planned
 
+COLUMN_TEXT = "lower-case letters, digits and underscores"
+
 HEALTH = Key(
     "How the load balancer finds out whether the service is ready for traffic on a host.",
     type="dict",
@@ -15,7 +17,12 @@ HEALTH = Key(
         "timeout_seconds": Key("Time after which a check has failed; less than the interval.", type="int", default=2, minimum=2, maximum=120, unit="seconds"),
         "healthy_threshold": Key("Passed checks in a row that bring an unhealthy host back.", type="int", default=2, minimum=2, maximum=10),
         "unhealthy_threshold": Key("Failed checks in a row that take a host out.", type="int", default=2, minimum=2, maximum=10),
-        "codes": Key("HTTP status codes that count as healthy.", default="200", pattern=r"\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*", pattern_text='codes such as "200" or "200-299,301"'),
+        "codes": Key(
+            "HTTP status codes that count as healthy.",
+            default="200",
+            pattern=r"\d{3}(-\d{3})?(,\d{3}(-\d{3})?)*",
+            pattern_text='codes such as "200" or "200-299,301"',
+        ),
     },
 )
 
@@ -28,12 +35,18 @@ RELEASE = Key(
             type="list",
             default=[1, "100%"],
             minimum=1,
-            items=Key("A number of hosts or a percentage.", type="scalar", pattern=r"[1-9]\d*%?", pattern_text='a number of hosts or a percentage such as "25%"'),
+            items=Key(
+                "A number of hosts or a percentage.", type="scalar", pattern=r"[1-9]\d*%?", pattern_text='a number of hosts or a percentage such as "25%"'
+            ),
             example=[1, "25%"],
         ),
         "min_healthy": Key("Hosts that stay in service whatever happens.", type="int", default=1, minimum=1, maximum=1000),
-        "min_healthy_seconds": Key("Time for which a new release must be healthy on a host before the next one begins.", type="int", default=5, minimum=0, maximum=3600, unit="seconds"),
-        "healthy_deadline_seconds": Key("Time within which a new release must be healthy on a host.", type="int", default=120, minimum=10, maximum=3600, unit="seconds"),
+        "min_healthy_seconds": Key(
+            "Time for which a new release must be healthy on a host before the next one begins.", type="int", default=5, minimum=0, maximum=3600, unit="seconds"
+        ),
+        "healthy_deadline_seconds": Key(
+            "Time within which a new release must be healthy on a host.", type="int", default=120, minimum=10, maximum=3600, unit="seconds"
+        ),
     },
 )
 
@@ -41,7 +54,14 @@ SERVICE = Key(
     "A container that runs on every host of a fleet.",
     type="dict",
     keys={
-        "image": Key("Repository of its image in the stack's registry, without registry and tag.", required=True, pattern=r"[a-z0-9]+([._/-][a-z0-9]+)*", pattern_text="a repository such as shop/web", maximum=200, example="hello/web"),
+        "image": Key(
+            "Repository of its image in the stack's registry, without registry and tag.",
+            required=True,
+            pattern=r"[a-z0-9]+([._/-][a-z0-9]+)*",
+            pattern_text="a repository such as shop/web",
+            maximum=200,
+            example="hello/web",
+        ),
         "fleet": Key("Fleet whose hosts run it. May be left out when the stack has one fleet.", pattern=NAME, pattern_text=NAME_TEXT),
         "port": Key("Port of the host that reaches it.", type="int", required=True, minimum=1, maximum=65535, example=8080),
         "container_port": Key("Port that the program in the container listens on. Default: `port`.", type="int", minimum=1, maximum=65535),
@@ -62,16 +82,34 @@ SERVICE = Key(
             "Files below `/run/secrets` in the container: name → what is in it. They live in memory and are read by the container's user alone.",
             type="map",
             pattern=r"[a-z][a-z0-9_]*",
-            pattern_text="lower-case letters, digits and underscores",
+            pattern_text=COLUMN_TEXT,
             items=Key("Where the value comes from.", pattern=r"\$\{[a-z_.]+\}", pattern_text="a reference such as ${database.password}"),
             default={},
             example={"database_password": "${database.password}"},
         ),
-        "grace_seconds": Key("Time that running requests get to finish when the service is stopped.", type="int", default=30, minimum=1, maximum=3600, unit="seconds"),
-        "drain_seconds": Key("Time for which the load balancer lets running requests finish on a host that leaves service. Default: `grace_seconds`.", type="int", minimum=0, maximum=3600, unit="seconds"),
+        "grace_seconds": Key(
+            "Time that running requests get to finish when the service is stopped.", type="int", default=30, minimum=1, maximum=3600, unit="seconds"
+        ),
+        "drain_seconds": Key(
+            "Time for which the load balancer lets running requests finish on a host that leaves service. Default: `grace_seconds`.",
+            type="int",
+            minimum=0,
+            maximum=3600,
+            unit="seconds",
+        ),
         "memory_mb": Key("Memory that the container may use.", type="int", default=256, minimum=16, maximum=1048576, unit="MiB"),
-        "user": Key("User and group of the program, as numbers; never root.", default="10001:10001", pattern=r"[1-9]\d*:[1-9]\d*", pattern_text='two numbers such as "10001:10001", neither of them 0'),
-        "tmpfs": Key("Directories that the program may write to; they are in memory and gone at a restart.", type="list", default=["/tmp"], items=Key("A path.", pattern=PATH, pattern_text=PATH_TEXT)),
+        "user": Key(
+            "User and group of the program, as numbers; never root.",
+            default="10001:10001",
+            pattern=r"[1-9]\d*:[1-9]\d*",
+            pattern_text='two numbers such as "10001:10001", neither of them 0',
+        ),
+        "tmpfs": Key(
+            "Directories that the program may write to; they are in memory and gone at a restart.",
+            type="list",
+            default=["/tmp"],
+            items=Key("A path.", pattern=PATH, pattern_text=PATH_TEXT),
+        ),
         "hosts": planned("Host names at which a public service answers"),
         "paths": planned("Paths at which a public service answers"),
         "volumes": planned("Volumes that outlive the container"),
@@ -99,7 +137,7 @@ DATABASE = Key(
     type="dict",
     keys={
         "engine": Key("Database engine.", required=True, choices=("mysql",)),
-        "name": Key("Name of the schema. Default: the stack's name.", pattern=r"[a-z][a-z0-9_]*", pattern_text="lower-case letters, digits and underscores", maximum=32),
+        "name": Key("Name of the schema. Default: the stack's name.", pattern=r"[a-z][a-z0-9_]*", pattern_text=COLUMN_TEXT, maximum=32),
         "privileges": Key(
             "What a service's user may do in the schema.",
             type="list",
@@ -120,7 +158,15 @@ STACK = Key(
     "A system: its services, the fleets that run them and what they lean on.",
     type="dict",
     keys={
-        "name": Key("Name of the system; part of the names of everything that is made.", required=True, pattern=NAME, pattern_text=NAME_TEXT, minimum=2, maximum=16, example="hello"),
+        "name": Key(
+            "Name of the system; part of the names of everything that is made.",
+            required=True,
+            pattern=NAME,
+            pattern_text=NAME_TEXT,
+            minimum=2,
+            maximum=16,
+            example="hello",
+        ),
         "services": Key("Its services by name.", type="map", required=True, minimum=1, pattern=NAME, pattern_text=NAME_TEXT, items=SERVICE),
         "fleets": Key("Its fleets by name.", type="map", required=True, minimum=1, pattern=NAME, pattern_text=NAME_TEXT, items=FLEET),
         "database": DATABASE,
