@@ -99,6 +99,6 @@ def _build(name: str) -> None:
                 shutil.copy(path, context)
         packages = ["--include=" + ",".join(known["packages"])] if known["packages"] else []
         excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED] + ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
-        options = ["--quiet", "--variant=minbase", "--aptopt=Acquire::Check-Valid-Until \"false\"", "--aptopt=Acquire::Retries \"3\"", *excluded, *packages]
+        options = ["--quiet", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"', '--aptopt=Acquire::Retries "3"', *excluded, *packages]
         _run(f"image {name}: mmdebstrap", ["mmdebstrap", *options, known["suite"], str(context / "base.tar")])
         _run(f"image {name}: docker build", ["docker", "build", "--quiet", "--label", f"{LABEL}=1", "--tag", tag(name), str(context)])
