@@ -1,0 +1,186 @@
+"""What a release will do, from what was asked and what was seen."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import plan, records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
+
+NOW = datetime(2026, 3, 1, 12, 0, 0, tzinfo=timezone.utc)  # noqa: UP017
+NEW, OLD = "sha256:" + "b" * 64, "sha256:" + "a" * 64
+HEALTHY = {"state": "healthy", "reason": "", "description": ""}
+GONE = {"state": "unused", "reason": "Target.NotRegistered", "description": ""}
+DRAINING = {"state": "draining", "reason": "Target.DeregistrationInProgress", "description": ""}
+SICK = {"state": "unhealthy", "reason": "Target.Timeout", "description": "Request timed out"}
+SERVICE: dict[str, Any] = {
+    "name": "web", "fleet": "web", "port": 8080, "container_port": 8080, "memory_mb": 256,
+    "release": {"batches": ["1", "100%"], "canary": "1", "min_healthy": 1},
+}  # fmt: skip
+
+
+def host(release: int | None = 1, digest: str = OLD, target: dict[str, Any] | None = HEALTHY, **more: Any) -> dict[str, Any]:
+    return {"reachable": True, "release": release, "digest": digest, "running": release is not None, "prepared": [1], "zone": "z", "target": target} | more
+
+
+def request(**more: Any) -> dict[str, Any]:
+    configuration = records.configuration(SERVICE, {"COLOUR": "red"})
+    return {
+        "verb": "deploy", "stack": "hello", "environment": "local", "service": SERVICE, "target_group": "arn", "numbers": [1], "unfinished": None,
+        "from": {"number": 1, "digest": OLD, "tag": "v1", "configuration_checksum": records.checksum(configuration), "previous": None},
+        "configuration_before": configuration,
+        "to": {"number": None, "digest": NEW, "tag": "v2", "image": "x@" + NEW, "configuration": configuration,
+               "configuration_checksum": records.checksum(configuration)},
+    } | more  # fmt: skip
+
+
+def test_a_new_digest_is_the_next_number_canary_first() -> None:
+    made = plan.make(request(), {name: host() for name in ("i-1", "i-2", "i-3", "i-4")})
+    assert made.problems == []
+    assert made.number == 2
+    assert made.batches == [["i-1"], ["i-2", "i-3", "i-4"]]
+
+
+def test_what_runs_everywhere_and_serves_is_unchanged() -> None:
+    asked = request()
+    asked["to"] |= {"digest": OLD, "tag": "v1"}
+    made = plan.make(asked, {"i-1": host(), "i-2": host()})
+    assert made.unchanged and made.batches == [] and made.number == 1
+    assert "Nothing to do" in plan.page(made, NOW)
+
+
+def test_a_changed_setting_is_a_new_release_of_the_same_image() -> None:
+    asked = request()
+    configuration = records.configuration(SERVICE, {"COLOUR": "blue", "SHAPE": "round"})
+    asked["to"] |= {"digest": OLD, "configuration": configuration, "configuration_checksum": records.checksum(configuration)}
+    made = plan.make(asked, {"i-1": host()}, minimum=0)
+    assert made.number == 2
+    page = plan.page(made, NOW)
+    assert "~ COLOUR" in page and "+ SHAPE" in page
+    assert "blue" not in page and "red" not in page and "round" not in page
+
+
+def test_the_first_release_goes_to_all_hosts_at_once() -> None:
+    asked = request(**{"from": None, "numbers": [], "configuration_before": None})
+    made = plan.make(asked, {"i-1": host(None, target=SICK), "i-2": host(None, target=SICK)})
+    assert made.problems == [] and made.number == 1 and made.batches == [["i-1", "i-2"]]
+    assert "first release" in plan.page(made, NOW)
+
+
+@pytest.mark.parametrize(
+    ("seen", "steps", "batches"),
+    [
+        pytest.param({"i-1": host(2, NEW, GONE), "i-2": host()}, {"i-1": "register", "i-2": "release"}, [["i-1"], ["i-2"]], id="killed before registering"),
+        pytest.param(
+            {"i-1": host(2, NEW, DRAINING), "i-2": host(2, NEW)}, {"i-1": "register", "i-2": "nothing"}, [["i-1"]], id="killed in the rollback's drain"
+        ),
+        pytest.param({"i-1": host(), "i-2": host(1, OLD, DRAINING)}, {"i-1": "release", "i-2": "release"}, [["i-2"], ["i-1"]], id="killed while draining"),
+        pytest.param({"i-1": host(2, NEW), "i-2": host()}, {"i-1": "nothing", "i-2": "release"}, [["i-2"]], id="killed between two hosts"),
+        pytest.param({"i-1": host(2, NEW, SICK), "i-2": host()}, {"i-1": "release", "i-2": "release"}, [["i-1"], ["i-2"]], id="new release is sick"),
+    ],
+)
+def test_a_killed_release_is_finished_with_its_number(seen: dict[str, Any], steps: dict[str, str], batches: list[list[str]]) -> None:
+    asked = request(numbers=[1, 2])
+    asked["unfinished"] = {**asked["to"], "number": 2, "outcome": "started", "who": "me", "when": NOW.isoformat()}
+    made = plan.make(asked, seen)
+    assert (made.problems, made.number, made.steps, made.batches) == ([], 2, steps, batches)
+    assert "is finished by this run" in plan.page(made, NOW)
+
+
+def test_another_image_gives_the_unfinished_release_up() -> None:
+    asked = request(
+        numbers=[1, 2], unfinished={"number": 2, "digest": "sha256:c", "configuration_checksum": "x", "tag": "v9", "who": "me", "when": NOW.isoformat()}
+    )
+    made = plan.make(asked, {"i-1": host(2, "sha256:c", GONE), "i-2": host()})
+    assert made.number == 3
+    assert made.batches == [["i-1"], ["i-2"]]
+    assert "is given up" in plan.page(made, NOW)
+
+
+def test_a_new_host_is_brought_along_with_the_current_release() -> None:
+    asked = request()
+    asked["to"] |= {"digest": OLD, "tag": "v1"}
+    made = plan.make(asked, {"i-1": host(), "i-2": host(None, target=SICK, prepared=[])})
+    assert (made.number, made.batches, made.unchanged) == (1, [["i-2"]], False)
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        pytest.param({}, ["no running host", "provision.yml"], id="no host"),
+        pytest.param(
+            {"i-1": host(), "i-2": host(reachable=False, message="timed out")}, ["i-2 does not answer: timed out", "terminate-instances"], id="dead host"
+        ),
+        pytest.param({"i-1": host()}, ["fewer than min_healthy = 1 of 1", "release_min_healthy=0"], id="one host alone"),
+        pytest.param({"i-1": host(target=SICK), "i-2": host(target=SICK)}, ["only 0 of 2", "Target.Timeout", "release_min_healthy=0"], id="outage"),
+    ],
+)
+def test_it_is_refused_with_the_fix(seen: dict[str, Any], words: list[str]) -> None:
+    made = plan.make(request(), seen)
+    text = plan.page(made, NOW)
+    for word in [*words, "refused", "Fix:"]:
+        assert word in text
+
+
+def test_an_outage_can_be_released_into() -> None:
+    made = plan.make(request(), {"i-1": host(target=SICK), "i-2": host(target=SICK)}, minimum=0)
+    assert made.problems == [] and made.batches == [["i-1"], ["i-2"]]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "minimum", "batches"),
+    [
+        (["1", "100%"], 3, [["a"], ["b"], ["c"], ["d"]]),
+        (["1", "100%"], 2, [["a"], ["b", "c"], ["d"]]),
+        (["25%"], 0, [["a"], ["b"], ["c"], ["d"]]),
+        (["50%"], 0, [["a", "b"], ["c", "d"]]),
+        ([1, 2], 0, [["a"], ["b", "c"], ["d"]]),
+    ],
+)
+def test_no_batch_takes_too_many_hosts_out(sizes: list[Any], minimum: int, batches: list[list[str]]) -> None:
+    assert plan.divide(dict.fromkeys("abcd", "release"), set("abcd"), sizes, None, minimum, False) == (batches, [])
+
+
+def test_the_way_back_is_the_pointers_release_if_it_lies_ready() -> None:
+    pointer = {"number": 2}
+    assert plan.way_back(host(2, prepared=[1, 2, 3]), 3, pointer) == {"action": "activate", "number": 2}
+    assert plan.way_back(host(3, prepared=[2, 3]), 3, pointer) == {"action": "activate", "number": 2}  # a broken release, killed, tried again
+    assert plan.way_back(host(None, prepared=[3]), 3, pointer) == {"action": "stop", "number": None}
+    assert plan.way_back(host(None, prepared=[2]), 2, pointer) == {"action": "leave", "number": None}
+    assert plan.way_back(host(None, prepared=[]), 1, None) == {"action": "stop", "number": None}
+
+
+def test_rollback_without_a_number() -> None:
+    pointer = {"number": 3, "previous": 2}
+    assert plan.rollback_number(pointer, None, None, "web") == 2
+    assert plan.rollback_number(pointer, {"number": 4}, None, "web") == 3
+    assert plan.rollback_number(pointer, None, 1, "web") == 1
+    with pytest.raises(ReleaseError, match="no release before 1"):
+        plan.rollback_number({"number": 1, "previous": None}, None, None, "web")
+    with pytest.raises(ReleaseError, match="never been released"):
+        plan.rollback_number(None, None, None, "web")
+
+
+def test_a_missing_tag_names_the_newest() -> None:
+    newest = [{"tags": ["v2", "latest"], "pushed_at": "2026-03-01T11:50:00+00:00", "digest": NEW}]
+    text = plan.missing_tag("hello/web", "v3", newest, NOW)
+    assert "no image hello/web:v3" in text and "v2, latest (pushed 10 min ago)" in text and "Fix:" in text
+    assert "nothing has been pushed" in plan.missing_tag("hello/web", "v3", [], NOW)
+
+
+def test_a_service_must_be_named_where_there_are_several() -> None:
+    services = [{"name": "api"}, {"name": "client"}]
+    assert plan.choose_service(services, "api") == {"name": "api"}
+    for wanted, word in ((None, "2 services (api, client)"), ("ap", "no service 'ap'; it has: api, client")):
+        with pytest.raises(ReleaseError) as refused:
+            plan.choose_service(services, wanted)
+        assert word in str(refused.value)
+
+
+def test_hosts_of_a_fleet_are_those_of_this_stack() -> None:
+    groups = {"stack_my_shop": ["i-2", "i-1"], "fleet_web": ["i-1", "i-2", "i-9"], "fleet_api": ["i-9"]}
+    assert plan.hosts_of(groups, "my-shop", "web") == ["i-1", "i-2"]
+    assert plan.hosts_of(groups, "my-shop", "api") == []
+    assert plan.hosts_of({}, "my-shop", "web") == []

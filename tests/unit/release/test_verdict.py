@@ -1,0 +1,84 @@
+"""What people are told at the end."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import status, verdict
+
+PLAN: dict[str, Any] = {
+    "number": 3,
+    "rolling": ["i-1", "i-2", "i-3"],
+    "ways_back": dict.fromkeys(("i-1", "i-2", "i-3"), {"action": "activate", "number": 2}),
+    "result": {"service": "web", "tag": "v3", "from": 2},
+}
+DONE = {"outcome": "released", "running": 3, "seconds": 9.0}
+
+
+def test_all_released_is_success() -> None:
+    seen = verdict.judge(PLAN, dict.fromkeys(PLAN["rolling"], DONE), {"look": 1.0, "roll": 20.5})
+    assert seen["outcome"] == "succeeded" and seen["revert"] == []
+    assert seen["result"]["hosts"]["i-1"] == {"outcome": "released", "seconds": 9.0}
+    assert "release 3 (v3): 3 hosts in 22 s" in seen["result"]["message"]
+
+
+def test_a_failure_shows_the_evidence_and_takes_the_others_back() -> None:
+    failed = {"outcome": "back", "failure": "unhealthy (Target.ResponseCodeMismatch: [500])", "logs": ["boom"]}
+    ends = {"i-1": DONE, "i-2": failed}
+    seen = verdict.judge(PLAN, ends, {})
+    assert seen["outcome"] == "failed" and seen["revert"] == ["i-1"]
+    ends["i-1"] = {**DONE, "outcome": "back"}
+    message = verdict.judge(PLAN, ends, {})["result"]["message"]
+    for text in ("failed on i-2", "Target.ResponseCodeMismatch", "| boom", "i-1 is back in service on release 2", "i-3 was not touched"):
+        assert text in message
+    assert message.index("Target.Response") < message.index("boom") < message.index("back in service")
+
+
+def test_a_stranded_host_is_named_with_what_mends_it() -> None:
+    ends = {"i-1": {"outcome": "out", "failure": "x", "stranded": "ssh: no route"}}
+    message = verdict.judge(PLAN, ends, {})["result"]["message"]
+    assert "i-1 is OUT OF SERVICE: ssh: no route. To mend it: deploy.yml with the tag of release 2" in message
+
+
+def test_a_first_release_that_fails_leaves_what_serves_alone() -> None:
+    plan = PLAN | {"number": 1, "rolling": ["i-1", "i-2"], "ways_back": dict.fromkeys(("i-1", "i-2"), {"action": "stop", "number": None})}
+    plan["result"] = {**PLAN["result"], "from": None}
+    ends = {"i-1": {"outcome": "stopped", "failure": "x"}, "i-2": {**DONE, "running": 1}}
+    seen = verdict.judge(plan, ends, {})
+    assert seen["outcome"] == "failed" and seen["revert"] == []
+    assert "i-1 had no older release: its service is stopped" in seen["result"]["message"]
+
+
+def test_a_host_that_runs_something_else_is_no_success() -> None:
+    ends = dict.fromkeys(PLAN["rolling"], DONE) | {"i-2": {**DONE, "running": 2}}
+    seen = verdict.judge(PLAN, ends, {})
+    assert seen["outcome"] == "failed" and "i-2 does not run release 3" in seen["result"]["message"]
+
+
+def test_what_could_not_be_prepared_is_named() -> None:
+    assert verdict.unprepared({"i-1": {"prepared": True}}) == ""
+    text = verdict.unprepared({"i-1": {"prepared": True}, "i-2": {"message": "the registry did not answer"}, "i-3": {}})
+    assert "i-2: the registry did not answer" in text and "i-3: the host did not answer" in text and "i-1" not in text and "Fix:" in text
+
+
+def test_status_says_what_is_not_as_released() -> None:
+    services = {
+        "web": {
+            "pointer": {"number": 2, "digest": "sha256:d", "tag": "v2", "who": "ann@ci", "when": None},
+            "hosts": ["i-1", "i-2", "i-3"],
+            "targets": {"i-1": {"state": "healthy"}, "i-2": {"state": "unhealthy", "reason": "Target.Timeout", "description": "Request timed out"}},
+        }
+    }
+    running = {"release": 2, "digest": "sha256:d", "running": True, "unit": "active"}
+    seen = {
+        "i-1": {"reachable": True, "zone": "a", "services": {"web": running}},
+        "i-2": {"reachable": True, "zone": "b", "services": {"web": running}},
+        "i-3": {"reachable": False, "zone": "b", "services": {}},
+    }
+    rows = status.rows(services, seen)
+    assert [(row["unit"], row["ok"]) for row in rows["web"]] == [("active", True), ("active", False), ("unreachable", False)]
+    wrong = status.problems(services, rows, {"g": ["ReplaceUnhealthy"]}, None)
+    text = status.page("hello", "local", services, rows, {"g": ["ReplaceUnhealthy"]}, None, wrong, datetime.now().astimezone())
+    for word in ("release 2, v2", "ann@ci", "unreachable", "Request timed out", "i-2, i-3 not in service on release 2", "ReplaceUnhealthy", "lock: free"):
+        assert word in text
