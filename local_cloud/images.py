@@ -1,7 +1,7 @@
 """The cloud's images, made from Debian packages (no image registry is needed) and kept in the engine under the hash of what they are made from.
 
-`images/<name>/base.json` says which suite and packages `mmdebstrap` puts together; the Dockerfile beside it does the rest, with that system as
-`base.tar` in its context. {"like": other} takes the Dockerfile and files of another image.
+`images/<name>/base.json` says which suite and packages `mmdebstrap` puts together; the Dockerfile beside it does the rest on that system, its `BASE`.
+{"like": other} takes the Dockerfile and files of another image.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -83,22 +82,36 @@ def build(names: Iterable[str], say: Callable[[str], None], at_once: int = 2) ->
             done.result()
 
 
-def _run(what: str, arguments: list[str]) -> None:
-    done = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=BUILD_SECONDS, check=False)
-    if done.returncode != 0:
-        raise ImageError(f"{what} failed ({' '.join(arguments[:4])} …, exit {done.returncode}):\n" + "\n".join(done.stdout.splitlines()[-25:]))
+def _finished(what: str, process: subprocess.Popen[bytes], said: bytes) -> None:
+    if process.returncode != 0:
+        tail = "\n".join(said.decode(errors="replace").splitlines()[-25:])
+        raise ImageError(f"{what} failed (exit {process.returncode}):\n{tail}")
+
+
+def _bootstrap(name: str, target: str) -> None:
+    """Put a Debian together and import it as the image `target`, piped: its files touch the disk twice, not four times."""
+    known = recipe(name)
+    packages = ["--include=" + ",".join(known["packages"])] if known["packages"] else []
+    options = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED] + ["--dpkgopt=path-include=/usr/share/doc/*/copyright", "--dpkgopt=force-unsafe-io"]
+    patience = ['--aptopt=Acquire::Check-Valid-Until "false"', '--aptopt=Acquire::Retries "3"']
+    command = ["mmdebstrap", "--quiet", "--variant=minbase", *patience, *options, *packages, known["suite"], "-"]
+    with tempfile.TemporaryFile() as said:
+        maker = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
+        taker = subprocess.Popen(["docker", "import", "-", target], stdin=maker.stdout, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert maker.stdout
+        maker.stdout.close()
+        answer, _ = taker.communicate(timeout=BUILD_SECONDS)
+        maker.wait(60)
+        said.seek(0)
+        _finished(f"image {name}: mmdebstrap", maker, said.read())
+        _finished(f"image {name}: docker import", taker, answer)
 
 
 def _build(name: str) -> None:
-    known = recipe(name)
-    with tempfile.TemporaryDirectory(prefix="flotilla-image-") as scratch:
-        context = Path(scratch)
-        os.chmod(context, 0o755)
-        for path in (DIRECTORY / known["folder"]).iterdir():
-            if path.is_file() and path.name != "base.json":
-                shutil.copy(path, context)
-        packages = ["--include=" + ",".join(known["packages"])] if known["packages"] else []
-        excluded = [f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED] + ["--dpkgopt=path-include=/usr/share/doc/*/copyright"]
-        options = ["--quiet", "--variant=minbase", '--aptopt=Acquire::Check-Valid-Until "false"', '--aptopt=Acquire::Retries "3"', *excluded, *packages]
-        _run(f"image {name}: mmdebstrap", ["mmdebstrap", *options, known["suite"], str(context / "base.tar")])
-        _run(f"image {name}: docker build", ["docker", "build", "--quiet", "--label", f"{LABEL}=1", "--tag", tag(name), str(context)])
+    base = f"{tag(name)}-base"
+    _bootstrap(name, base)
+    command = ["docker", "build", "--quiet", "--label", f"{LABEL}=1", "--build-arg", f"BASE={base}", "--tag", tag(name), str(DIRECTORY / recipe(name)["folder"])]
+    build = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    said, _ = build.communicate(timeout=BUILD_SECONDS)
+    _finished(f"image {name}: docker build", build, said)
+    subprocess.run(["docker", "rmi", base], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
