@@ -1,0 +1,115 @@
+"""Templates of the host roles, rendered over their defaults and over scenarios, without a host; specifications equal to defaults."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+HOST_ROLES = ["docker_engine", "host_baseline", "service"]
+SERVICE = {"service_name": "web", "service_release": 3, "service_image": "registry/hello/web@sha256:1f", "service_port": 8080}
+BASELINE = {"host_baseline_region": "eu-central-1", "inventory_hostname": "i-1"}
+
+
+def trusted(value: Any) -> Any:
+    """A value read from a role's file, its texts marked as templates, as ansible's own loader does."""
+    if isinstance(value, str):
+        return trust_as_template(value)
+    if isinstance(value, dict):
+        return {key: trusted(one) for key, one in value.items()}
+    return [trusted(one) for one in value] if isinstance(value, list) else value
+
+
+def variables(role: str, **more: Any) -> dict[str, Any]:
+    found: dict[str, Any] = {"ansible_managed": "Ansible managed"}
+    for part in ("defaults", "vars"):
+        path = ROLES / role / part / "main.yml"
+        if path.is_file():
+            found |= trusted(yaml.safe_load(path.read_text()) or {})
+    return {**found, **more}
+
+
+def render(role: str, template: str, **more: Any) -> str:
+    templar = Templar(DataLoader(), variables(role, **more))
+    return str(templar.template(trust_as_template((ROLES / role / "templates" / template).read_text())))
+
+
+def unit(**more: Any) -> str:
+    return render("service", "unit.service.j2", **{**SERVICE, **more})
+
+
+def settings(text: str) -> list[str]:
+    """The lines that are no comments."""
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def create_line(text: str) -> str:
+    return next(line for line in text.replace("\\\n", " ").splitlines() if line.startswith("ExecStartPre=/usr/bin/docker create"))
+
+
+def test_the_unit_confines_the_container_and_never_gives_up() -> None:
+    text = unit()
+    assert "Restart=always" in text
+    assert "StartLimitIntervalSec=0" in text.split("[Service]")[0]
+    assert "TimeoutStopSec=25" in text
+    assert "ExecStop=/usr/bin/docker stop -t 10 flotilla-web" in text
+    create = create_line(text)
+    for flag in ("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges", "--user 10001:10001", "--memory 256m", "--init", "--tmpfs /tmp"):
+        assert flag in create
+    assert "--publish 8080:8080" in create
+    assert create.endswith("registry/hello/web@sha256:1f")
+    assert "--label flotilla.release=3" in create
+    assert "--label flotilla.digest=sha256:1f" in create
+
+
+def test_the_unit_of_a_service_with_everything() -> None:
+    text = unit(service_container_port=80, service_grace_seconds=30, service_tmpfs=["/tmp", "/run"], service_writable=["/srv/data"], service_memory_mb=64)
+    create = create_line(text)
+    assert "--publish 8080:80 " in create
+    assert "--tmpfs /run" in create
+    assert "--volume /var/lib/flotilla/web/srv/data:/srv/data" in create
+    assert "ExecStartPre=/usr/bin/install --directory --mode=0750 --owner=10001 --group=10001 /var/lib/flotilla/web/srv/data" in text
+    assert "TimeoutStopSec=45" in text
+
+
+@pytest.mark.parametrize("more", [{}, {"service_tmpfs": []}, {"service_writable": ["/a", "/b"]}])
+def test_every_line_of_a_unit_is_one_that_systemd_reads(more: dict[str, Any]) -> None:
+    text = unit(**more)
+    assert "{" not in text
+    for line in text.replace("\\\n", " ").splitlines():
+        assert re.match(r"^(#.*|\[\w+\]|[A-Z]\w+=\S.*|)$", line), line
+    assert not re.search(r"\\\n\s*\n", text), "an empty line ends a command"
+
+
+def test_the_environment_file_has_one_line_for_each_variable_and_no_secret() -> None:
+    text = render("service", "environment.j2", **SERVICE, service_environment={"B": "2", "A": "x y"}, service_secrets={"s": {"secret": "z"}})
+    assert settings(text) == ["FLOTILLA_SERVICE=web", "FLOTILLA_RELEASE=3", "A=x y", "B=2"]
+
+
+def test_settings_of_a_host() -> None:
+    assert settings(render("host_baseline", "aws.env.j2", **BASELINE)) == ["AWS_REGION=eu-central-1"]
+    with_endpoint = render("host_baseline", "aws.env.j2", **BASELINE, host_baseline_endpoint_url="http://198.18.0.1:4577")
+    assert "AWS_ENDPOINT_URL=http://198.18.0.1:4577" in with_endpoint.splitlines()
+    assert "FLOTILLA_HOST=i-1" in render("host_baseline", "host.env.j2", **BASELINE)
+    assert "SystemMaxUse=200M" in render("host_baseline", "journald.conf.j2", **BASELINE)
+
+
+def test_the_engines_configuration_is_json_with_live_restore_and_rotation() -> None:
+    options = json.loads(render("docker_engine", "daemon.json.j2"))
+    assert options["live-restore"] is True
+    assert options["log-opts"] == {"max-size": "10m", "max-file": "3"}
+    assert json.loads(render("docker_engine", "daemon.json.j2", docker_engine_options={"debug": False})) == {"debug": False}
+
+
+@pytest.mark.parametrize("role", HOST_ROLES)
+def test_the_specification_has_the_keys_of_the_defaults(role: str) -> None:
+    options = yaml.safe_load((ROLES / role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+    defaults = yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text())
+    assert {name for name, option in options.items() if not option.get("required")} == set(defaults)
