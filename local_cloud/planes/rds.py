@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -81,9 +82,19 @@ def configuration(port: int, parameters: Mapping[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def user_parameters(group: Any) -> dict[str, str]:
-    """The parameters that somebody set in a parameter group of moto's."""
-    return {name: str(one["ParameterValue"]) for name, one in group.parameters.items() if one.get("Source") == "user" and "ParameterValue" in one}
+def user_parameters(group: Any, *, immediate: bool = False) -> dict[str, str]:
+    """The parameters that somebody set in a parameter group of moto's; with ``immediate`` those only that do not wait for a reboot."""
+    return {
+        name: str(one["ParameterValue"])
+        for name, one in group.parameters.items()
+        if one.get("Source") == "user" and "ParameterValue" in one and (not immediate or one.get("ApplyMethod") == "immediate")
+    }
+
+
+def immediate_statements(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """SQL that brings changed dynamic parameters to a running server ("Changes to dynamic parameters are applied immediately", ModifyDBParameterGroup)."""
+    changed = {name: value for name, value in sorted(after.items()) if before.get(name) != value and value != "" and "{" not in value}
+    return [f"SET GLOBAL {name} = {value if re.fullmatch(r'[0-9.]+', value) else text(value)};" for name, value in changed.items()]
 
 
 class RdsPlane(Plane):
@@ -98,6 +109,7 @@ class RdsPlane(Plane):
         self.addresses: dict[str, str] = {}
         self.certificates: dict[str, tuple[bytes, bytes]] = {}
         self.protected: dict[str, list[str]] = {}
+        self.parameters: dict[str, dict[str, str]] = {}  # as the running server has them
         self.stopping = threading.Event()
         self.thread: threading.Thread | None = None
 
@@ -217,9 +229,8 @@ class RdsPlane(Plane):
     def files(self, database: Any) -> dict[str, Any]:
         identifier = database.db_instance_identifier
         certificate, key = self.certificates[identifier]
-        parameters: dict[str, str] = {}
-        for group in database.db_parameter_groups():
-            parameters |= user_parameters(group)
+        parameters = user_parameters(database.db_parameter_groups()[0])
+        self.parameters[identifier] = dict(parameters)
         statements = initial_statements(database.master_username, self.passwords[identifier], database.db_name)
         return {
             "/etc/rds/my.cnf": configuration(int(database.port), parameters).encode(),
@@ -258,12 +269,25 @@ class RdsPlane(Plane):
 
     def change_password(self, database: Any, password: str) -> None:
         identifier, name = database.db_instance_identifier, self.container(database)
-        statement = f"ALTER USER {text(database.master_username)}@'%' IDENTIFIED BY {text(password)};\n"
-        code, output = self.cloud.engine.exec(name, ["mysql", "--user=root", "--socket=/run/mysqld/mysqld.sock"], input=statement.encode())
-        if code != 0:
-            raise RuntimeError(f"the password of DB instance {identifier} was not changed: {output!r}")
+        self.tell(name, f"ALTER USER {text(database.master_username)}@'%' IDENTIFIED BY {text(password)};")
         with self.lock:
             self.passwords[identifier] = password
+
+    def apply_parameters(self, database: Any) -> None:
+        """Have a running server take the dynamic parameters that were changed with the apply method ``immediate``."""
+        known = self.parameters[database.db_instance_identifier]
+        wanted = user_parameters(database.db_parameter_groups()[0], immediate=True)
+        statements = immediate_statements(known, wanted)
+        known |= wanted
+        if statements:
+            self.tell(self.container(database), *statements)
+
+    def tell(self, name: str, *statements: str) -> None:
+        """Run SQL as root in a container. RuntimeError with MySQL's message when it fails."""
+        sql = "\n".join(statements) + "\n"
+        code, output = self.cloud.engine.exec(name, ["mysql", "--user=root", "--socket=/run/mysqld/mysqld.sock"], input=sql.encode())
+        if code != 0:
+            raise RuntimeError(f"{name}: {output}")
 
     def protect(self, database: Any) -> None:
         identifier, groups = database.db_instance_identifier, list(database.vpc_security_group_ids)
@@ -303,7 +327,7 @@ class RdsPlane(Plane):
                     log.exception("DB instance %s", database.db_instance_identifier)
 
     def heal(self, database: Any) -> None:
-        """Start a server that ended by itself; tell the firewall of changed security groups."""
+        """Start a server that ended by itself; tell the firewall of changed security groups and the server of changed parameters."""
         if database.engine != "mysql" or database.status != "available" or database.db_instance_identifier not in self.addresses:
             return
         if not self.cloud.engine.running(self.container(database)):
@@ -316,6 +340,7 @@ class RdsPlane(Plane):
                     database.status = "available"
             return
         self.protect(database)
+        self.apply_parameters(database)
 
     def status(self) -> list[dict[str, str]]:
         """One line per DB instance for ``local_cloud status``."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -69,8 +68,9 @@ class Registry:
     def __init__(self, directory: Path) -> None:
         specification = importlib.util.spec_from_file_location("edge_registry", SOURCE)
         assert specification and specification.loader
-        self.module: ModuleType = importlib.util.module_from_spec(specification)
-        specification.loader.exec_module(self.module)
+        module: Any = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        self.module = module
         inner = ThreadingHTTPServer(("127.0.0.1", 0), type("Fresh", (Inner,), {"manifests": {}}))
         self.module.STATE, self.module.INDEX = str(directory / "state.json"), str(directory / "index.json")
         self.module.INNER = ("127.0.0.1", inner.server_port)
@@ -157,12 +157,12 @@ def test_hosts_need_a_token_and_may_only_pull_with_theirs(registry: Registry) ->
     assert registry.ask("PUT", "/v2/hello/web/manifests/v2", manifest("b"), port="secure", password=push)[0] == 201
 
 
-@pytest.mark.parametrize(
-    "password",
-    ["", "pull", "pull.9999999999.00", token("pull", SECRET, 0), token("pull", "11" * 32, time.time()), "push" + token("pull", SECRET, time.time())[4:]],
-)
-def test_forged_and_expired_tokens(registry: Registry, password: str) -> None:
-    assert registry.ask("GET", "/v2/", port="secure", password=password)[0] in (401, 403)
+def test_forged_and_expired_tokens(registry: Registry) -> None:
+    now = time.time()
+    good = token("pull", SECRET, now)
+    forged = [token("pull", "11" * 32, now), "push" + good.removeprefix("pull"), "pull.9999999999.00", "pull", ""]
+    for password in [token("pull", SECRET, now - 12 * 3600 - 1), *forged]:
+        assert registry.ask("GET", "/v2/", port="secure", password=password)[0] in (401, 403), password
 
 
 def test_the_push_port_is_for_the_machine_only(registry: Registry) -> None:

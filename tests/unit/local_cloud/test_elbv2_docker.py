@@ -85,7 +85,8 @@ class Bed:
 
 @pytest.fixture(scope="module")
 def bed() -> Iterator[Bed]:
-    with tempfile.TemporaryDirectory(prefix="flotilla-edge-") as directory, open(Path(tempfile.gettempdir(), f"flotilla-edge-{os.getuid()}.lock"), "w") as lock:
+    (CHECKOUT / "build").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="flotilla-edge-") as directory, (CHECKOUT / "build" / "edge-tests.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # these ports and addresses are there once on a machine
         state = Path(directory).resolve() / "cloud"
         settings = Settings(PORT, state, NETWORK)
@@ -129,6 +130,12 @@ class Balanced:
         found = self.api.describe_target_health(TargetGroupArn=self.group)["TargetHealthDescriptions"]
         return {one["Target"]["Id"]: (one["TargetHealth"]["State"], one["TargetHealth"].get("Reason")) for one in found}
 
+    def becomes(self, address: str, state: str, seconds: float) -> float:
+        return eventually(lambda: self.health().get(address, ("gone", None))[0] == state, seconds, f"{address} {state}")
+
+    def answers(self, path: str, status: int, seconds: float) -> float:
+        return eventually(lambda: self.get(path)[0] == status, seconds, f"{path} {status}")
+
     def get(self, path: str) -> tuple[int, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.bed.settings.http_port, timeout=20)
         try:
@@ -169,14 +176,14 @@ def test_no_request_is_lost_through_state_changes_and_reloads(balanced: Balanced
             for address in balanced.addresses:  # four changes of state a turn: draining, unused, initial, healthy
                 balanced.deregister(address)
                 assert balanced.health()[address] == ("draining", "Target.DeregistrationInProgress")
-                drained = eventually(lambda gone=address: gone not in balanced.health(), 5, "unused")
+                drained = balanced.becomes(address, "gone", 5)
                 assert drained > 1.5, "draining is shown for the whole delay"
                 balanced.register(address)
-                eventually(lambda back=address: balanced.health()[back][0] == "healthy", 10, "healthy again")
+                balanced.becomes(address, "healthy", 10)
             condition = [{"Field": "path-pattern", "Values": [f"/closed-{number}"]}]
             refusal = [{"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "403"}}]
             balanced.api.create_rule(ListenerArn=balanced.listener, Priority=number + 1, Conditions=condition, Actions=refusal)
-            eventually(lambda n=number: balanced.get(f"/closed-{n}")[0] == 403, 5, "the new rule")
+            balanced.answers(f"/closed-{number}", 403, 5)
     finally:
         ended.set()
         client.join()

@@ -145,6 +145,17 @@ def test_a_new_master_password_reaches_the_server_once(stack: Stack) -> None:
     assert not any("Another" in word for _, arguments, _ in stack.cloud.engine.executed for word in arguments)
 
 
+def test_a_dynamic_parameter_changes_on_the_running_server(stack: Stack) -> None:
+    stack.parameters(max_connections="50", wait_timeout="60")
+    stack.create()
+    for name, value, method in (("max_connections", "70", "immediate"), ("wait_timeout", "90", "pending-reboot")):
+        change = {"ParameterName": name, "ParameterValue": value, "ApplyMethod": method}
+        stack.api.modify_db_parameter_group(DBParameterGroupName="hello", Parameters=[change])
+    for _ in range(2):
+        stack.plane.heal(stack.cloud.backend("rds").databases["hello"])
+    assert [given for _, _, given in stack.cloud.engine.executed if given] == [b"SET GLOBAL max_connections = 70;\n"]
+
+
 @pytest.mark.parametrize("password", ["short", "with space 1", 'quote"quote1', "at@at@at@1", "slash/slash1", "x" * 42])
 def test_passwords_that_rds_does_not_take(stack: Stack, password: str) -> None:
     fails(lambda: stack.create(MasterUserPassword=password), "InvalidParameterValue")

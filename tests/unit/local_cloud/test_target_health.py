@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from local_cloud.planes.target_health import Group, Outcome, code_matches
 
 OK = Outcome("response", 200)
 BAD = Outcome("response", 503)
-LIMITS = {"matcher": "200", "healthy_threshold": 3, "unhealthy_threshold": 2}
+LIMITS: dict[str, Any] = {"matcher": "200", "healthy_threshold": 3, "unhealthy_threshold": 2}
 
 
 class Clock:
