@@ -142,6 +142,9 @@ def _instances() -> None:
         original(self, *args, **options)
         if options.get("engine") == "mysql" and not options.get("engine_version"):
             self.engine_version = "8.4.6"
+        if self.storage_type == "gp3":
+            # User guide, gp3 storage: a baseline of 3000 IOPS and 125 MiB/s below 400 GiB, and DescribeDBInstances says so; rds_instance reads both.
+            self.iops, self.storage_throughput = self.iops or 3000, self.storage_throughput or 125
         letters = string.ascii_uppercase + string.digits
         self.dbi_resource_id = "db-" + "".join(secrets.choice(letters) for _ in range(26))
 
