@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
-        given = resource.plain(self._task.args)
+        given = resource.plain(self._task.args, arguments=True)
         options = {key: given.pop(key) for key in OPTIONS if key in given}
         if len(given) != 1 or next(iter(given)).count(".") != 2:
             raise AnsibleActionFail(f"flotilla.ec2.resource takes one module by its full name (namespace.collection.module) with its arguments; seen: {', '.join(given) or 'none'}.")

@@ -78,7 +78,7 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
     import botocore.client
 
     watch = Watch(name, arguments, check)
-    send, start = botocore.client.BaseClient._make_api_call, basic.AnsibleModule.__init__
+    send, start, deprecate = botocore.client.BaseClient._make_api_call, basic.AnsibleModule.__init__, basic.AnsibleModule.deprecate
 
     def called(client: Any, operation: str, parameters: dict[str, Any]) -> Any:
         return watch.call(send, client, operation, parameters)
@@ -86,6 +86,10 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
     def started(self: Any, *args: Any, **options: Any) -> None:
         watch.module = self
         start(self, *args, **options)
+
+    def deprecated(self: Any, msg: str, *args: Any, **options: Any) -> None:
+        if name not in plan.QUIET or plan.QUIET[name] not in msg:
+            deprecate(self, msg, *args, **options)
 
     def recorded(self: Any, result: dict[str, Any]) -> None:
         watch.result = result
@@ -95,6 +99,7 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
         stack.enter_context(patch_module_args({**arguments, **{f"_ansible_{key}": value for key, value in internal.items()}}))
         stack.enter_context(mock.patch.object(botocore.client.BaseClient, "_make_api_call", called))
         stack.enter_context(mock.patch.object(basic.AnsibleModule, "__init__", started))
+        stack.enter_context(mock.patch.object(basic.AnsibleModule, "deprecate", deprecated))
         stack.enter_context(mock.patch.object(basic.AnsibleModule, "_record_module_result", recorded))
         try:
             module.main()
@@ -111,7 +116,7 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
     return result
 
 
-def plain(data: Any) -> Any:
-    """Data as it comes back from a module that ran elsewhere: JSON types only."""
-    encoder = module_json.get_module_encoder("legacy", module_json.Direction.MODULE_TO_CONTROLLER)
-    return json.loads(json.dumps(data, cls=encoder))
+def plain(data: Any, *, arguments: bool = False) -> Any:
+    """Data as it comes back from a module that ran elsewhere, or as it goes there (`arguments`): JSON types only, without ansible-core's tags."""
+    way = module_json.Direction.CONTROLLER_TO_MODULE if arguments else module_json.Direction.MODULE_TO_CONTROLLER
+    return json.loads(json.dumps(data, cls=module_json.get_module_encoder("legacy", way)))
