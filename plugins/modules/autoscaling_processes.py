@@ -27,7 +27,7 @@ options:
     description: The processes.
     type: list
     elements: str
-    default: [AZRebalance, AlarmNotification, ReplaceUnhealthy, ScheduledActions]
+    default: [AZRebalance, AlarmNotification, HealthCheck, ReplaceUnhealthy, ScheduledActions]
   region:
     description: The region of the groups.
     type: str

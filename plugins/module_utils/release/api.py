@@ -11,7 +11,6 @@ import json
 from typing import Any
 
 try:
-    import boto3
     import botocore.config
     import botocore.exceptions
     import botocore.session
@@ -35,10 +34,10 @@ class ReleaseError(Exception):
 def client(service: str, region: str) -> Any:
     """A client that gives up early: ten seconds for a connection, five attempts in all."""
     if IMPORT_ERROR:
-        raise ReleaseError(f"boto3 is needed on the control node: {IMPORT_ERROR}. Fix: install the collection's Python requirements.")
+        raise ReleaseError(f"botocore is needed on the control node: {IMPORT_ERROR}. Fix: install the collection's Python requirements.")
     config = botocore.config.Config(connect_timeout=10, read_timeout=60, retries={"max_attempts": 5, "mode": "standard"})
     try:
-        return boto3.session.Session(botocore_session=_SESSION).client(service, region_name=region, config=config)
+        return _SESSION.create_client(service, region_name=region, config=config)
     except botocore.exceptions.BotoCoreError as error:
         raise ReleaseError(f"no {service} client for region {region}: {error}") from error
 

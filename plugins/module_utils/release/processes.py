@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """Which processes of an Auto Scaling group are suspended for a release, and which of them are ours to resume.
 
-ReplaceUnhealthy would end a host that is out of service, AZRebalance move one, AlarmNotification and ScheduledActions change their number
-(Amazon EC2 Auto Scaling user guide, "Suspend-resume processes").
+ReplaceUnhealthy would end a host that is out of service, AZRebalance move one, AlarmNotification and ScheduledActions change their number;
+HealthCheck would mark one, which nothing but an API call takes back, so that it is ended once the release is over (Amazon EC2 Auto Scaling
+user guide, "Suspend-resume processes" and "Health checks for instances in an Auto Scaling group").
 """
 
 from __future__ import annotations
 
-FIGHTING = ["AZRebalance", "AlarmNotification", "ReplaceUnhealthy", "ScheduledActions"]
+FIGHTING = ["AZRebalance", "AlarmNotification", "HealthCheck", "ReplaceUnhealthy", "ScheduledActions"]
 
 
 def to_suspend(suspended: list[str], wanted: list[str] | None = None) -> list[str]:
