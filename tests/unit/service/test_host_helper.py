@@ -69,7 +69,8 @@ def test_secrets_are_private_files_and_asked_for_once(helper: ModuleType, monkey
 
 
 def test_patience_while_secrets_manager_is_away(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(helper, "client", lambda service, manager=Manager(away=3): manager)
+    manager = Manager(away=3)
+    monkeypatch.setattr(helper, "client", lambda service: manager)
     assert helper.fetch_patiently(WANTED, False) == {"database_password": "p4ss", "database_user": "hello_web"}
     words = capsys.readouterr().err
     assert words.count("no route to host; trying again") == 3

@@ -1,0 +1,74 @@
+"""A container under systemd: confined, with its secret in memory only, back whatever ends it."""
+
+import json
+import time
+
+import pytest
+
+CONTAINER = "flotilla-web"
+
+
+def inspect(host):
+    return json.loads(host.check_output(f"docker inspect {CONTAINER}"))[0]
+
+
+def answer(host, words="200", seconds=60):
+    """Wait until the service answers; the journal and the container's log tell why it does not."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        seen = host.run("curl -sS -m 5 -o /dev/null -D - http://127.0.0.1:8080/healthz")
+        if words in seen.stdout:
+            return seen.stdout
+        time.sleep(0.5)
+    raise AssertionError(seen.stderr + host.run(f"journalctl --no-pager -u {CONTAINER} -n 30; docker logs --tail 30 {CONTAINER}").stdout)
+
+
+def test_the_second_release_answers_and_the_first_lies_ready(host):
+    assert "x-app-version: v2" in answer(host).lower()
+    assert host.check_output("readlink /etc/flotilla/web/current") == "releases/2"
+    assert sorted(host.file("/etc/flotilla/web/releases").listdir()) == ["1", "2"]
+    assert host.service(CONTAINER).is_enabled
+
+
+def test_the_container_is_confined(host):
+    facts = inspect(host)
+    settings = facts["HostConfig"]
+    assert facts["Config"]["User"] == "10001:10001"
+    assert settings["ReadonlyRootfs"] is True
+    assert settings["CapDrop"] == ["ALL"]
+    assert settings["SecurityOpt"] == ["no-new-privileges"]
+    assert settings["Memory"] == 256 * 1024 * 1024
+    assert "@sha256:" in facts["Config"]["Image"]
+    status = host.check_output(f"docker exec {CONTAINER} cat /proc/1/status")
+    assert int(next(line for line in status.splitlines() if line.startswith("CapEff")).split()[1], 16) == 0
+
+
+def test_the_secret_is_a_private_file_in_memory_and_nowhere_else(host):
+    assert host.check_output(f"docker exec {CONTAINER} cat /run/secrets/database_password") == "molecule-password"
+    file = host.file("/run/flotilla/web/secrets/database_password")
+    assert (file.mode, file.uid) == (0o400, 10001)
+    assert host.check_output("stat -f -c %T /run/flotilla/web/secrets") == "tmpfs"
+    assert "molecule-password" not in json.dumps(inspect(host))
+    assert host.run("grep -rl molecule-password /etc/flotilla /etc/systemd /var/log").stdout == ""
+    assert "molecule-password" not in host.check_output("journalctl --no-pager")
+    assert not host.file("/run/flotilla/docker").exists
+
+
+@pytest.mark.parametrize("end", [f"docker kill {CONTAINER}", f"docker stop -t 5 {CONTAINER}", "systemctl restart docker"])
+def test_it_comes_back_whatever_ends_it(host, end):
+    before = inspect(host)["State"]["StartedAt"]
+    host.check_output(end)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        found = host.run(f"docker inspect --format '{{{{.State.StartedAt}}}} {{{{.State.Running}}}}' {CONTAINER}")
+        if found.rc == 0 and before not in found.stdout and "true" in found.stdout:
+            break
+        time.sleep(0.5)
+    answer(host)
+
+
+def test_a_stop_is_clean(host):
+    host.check_output(f"systemctl stop {CONTAINER}")
+    assert host.check_output(f"systemctl is-active {CONTAINER} || true") == "inactive"
+    host.check_output(f"systemctl start {CONTAINER}")
+    answer(host)
