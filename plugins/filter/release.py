@@ -56,7 +56,7 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
             "outcome": variables.get("__release_outcome"),
             "failure": variables.get("__release_failure"),
             "stranded": variables.get("__release_stranded"),
-            "logs": [*logs.get("stdout_lines", []), *logs.get("stderr_lines", [])][-30:],
+            "logs": [*logs.get("stdout_lines", []), *logs.get("stderr_lines", [])][-20:],
             "running": looked.get("release"),
             "seconds": _seconds(variables),
         }
