@@ -19,6 +19,7 @@ import boto3
 import requests
 import urllib3
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "e2e"
@@ -46,7 +47,7 @@ def wait_for(what: str, probe: Callable[[], T], timeout: float = 120.0, interval
             if value:
                 return value
             last = value
-        except (requests.RequestException, OSError, AssertionError, KeyError, ValueError) as error:
+        except (requests.RequestException, ClientError, OSError, AssertionError, KeyError, ValueError) as error:
             last = error
         time.sleep(interval)
     raise AssertionError(f"{what}: not within {timeout:.0f} s; last seen: {last!r}")
