@@ -11,7 +11,7 @@ from ansible_collections.flotilla.ec2.plugins.module_utils.stack.validate import
 
 from .samples import ENVIRONMENT, STACK
 
-GONE = object()
+GONE = "<gone>"
 
 
 def changed(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def changed(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     place: Any = result
     for name in parents:
         place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
-    if value is GONE:
+    if value == GONE:
         del place[last]
     else:
         place[last] = value
