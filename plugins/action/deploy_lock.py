@@ -50,12 +50,12 @@ class ActionModule(ReleaseAction):
     def _take(self, ssm: Any, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         if self.check:
             read = api.read_parameter(ssm, name)
-            return {"changed": False, "lock": {}, "holder": lock.describe(read[0]) if read else ""}
+            return {"changed": False, "lock": {}, "note": f"held by {lock.describe(read[0])}" if read else ""}
         mine = lock.lease(arguments["message"], self.process(), arguments["lease_seconds"])
         held = lock.acquire(ssm, name, mine, force=arguments["force"])
         keep(held, name, arguments["region"])
         outcome: dict[str, Any] = {"changed": False, "lock": held}
         if "taken_from" in held:
             other = held["taken_from"]
-            outcome["msg"] = f"took the lock over from {other['owner']} ({other['message']}, since {other['since']}): {other['reason']}"
+            outcome["note"] = f"taken over from {other['owner']} ({other['message']}, since {other['since']}): {other['reason']}"
         return outcome

@@ -105,7 +105,7 @@ class ActionModule(ReleaseAction):
             known = row.get("service") or {}
             seen[host] = {**row, **{key: known.get(key) for key in ("release", "digest", "running", "prepared")}, "target": targets.get(host)}
         made = plan.make(request, seen, arguments["min_healthy"])
-        text = plan.page(made, lock.now(), arguments["holder"])
+        text = plan.page(made, lock.now(), arguments["lock_note"])
         outcome: dict[str, Any] = {
             "changed": self.check and bool(made.batches),
             "diff": {
@@ -128,7 +128,7 @@ class ActionModule(ReleaseAction):
                 "ways_back": {host: plan.way_back(seen[host], made.number, request["from"]) for host in made.acting},
                 "text": text,
                 "given_up": request["unfinished"]["number"] if request["unfinished"] and int(request["unfinished"]["number"]) != made.number else None,
-                "record": self._record(request, made),
+                "record": self._record(request, made) | ({"lock_taken_from": arguments["taken_from"]} if arguments["taken_from"] else {}),
                 "result": plan.result(made, "unchanged" if made.unchanged else "planned", text),
             },
         }

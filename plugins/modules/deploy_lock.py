@@ -72,8 +72,8 @@ lock:
   description: The lease as it stands, with C(taken_from) when it was taken over. Empty in check mode and after V(absent).
   returned: success
   type: dict
-holder:
-  description: In check mode, who holds the lock now.
-  returned: check mode, lock held
+note:
+  description: Whom the lock was taken over from and why; in check mode, who holds it now.
+  returned: when there is something to say
   type: str
 """

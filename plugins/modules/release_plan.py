@@ -51,9 +51,12 @@ options:
   min_healthy:
     description: How many hosts must stay in service, instead of the service's own C(min_healthy).
     type: int
-  holder:
-    description: Who holds the lock, for the page that is printed.
+  lock_note:
+    description: What there is to say of the lock, for the page that is printed - who holds it, or whom it was taken from.
     type: str
+  taken_from:
+    description: Whom the lock was taken from, for the record.
+    type: dict
 author:
   - Flotilla authors (@flotilla)
 """

@@ -246,7 +246,7 @@ def short(digest: str | None) -> str:
     return (digest or "").removeprefix("sha256:")[:12] or "nothing"
 
 
-def page(plan: Plan, at: datetime, holder: str | None = None) -> str:
+def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     """The plan as people read it: one page of text."""
     request = plan.request
     service, to, pointer = request["service"], request["to"], request["from"]
@@ -287,8 +287,8 @@ def page(plan: Plan, at: datetime, holder: str | None = None) -> str:
         row("in service", f"never fewer than {plan.minimum} of {len(plan.seen)}")
     if request.get("expected_seconds") and plan.batches:
         row("expected", f"about {request['expected_seconds']} s, as last time")
-    if holder:
-        row("lock", f"held by {holder}")
+    if lock_note:
+        row("lock", lock_note)
     if plan.problems:
         lines += ["", "  refused, because:", *[f"  - {problem}" for problem in plan.problems]]
     elif plan.unchanged:

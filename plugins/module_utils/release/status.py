@@ -46,7 +46,10 @@ def problems(services: dict[str, Document], table: dict[str, list[Document]], su
         if not pointer:
             found.append(f"{name} has never been released. Fix: deploy.yml -e release_tag=<tag>")
             continue
-        wrong = [row["host"] for row in table[name] if not row["ok"]]
+        silent = [row["host"] for row in table[name] if row["unit"] == "unreachable"]
+        wrong = [row["host"] for row in table[name] if not row["ok"] and row["host"] not in silent]
+        if silent:
+            found.append(f"{name}: {', '.join(silent)} did not answer. Fix: mend the host, or end the instance and let the Auto Scaling group replace it")
         if wrong:
             found.append(f"{name}: {', '.join(wrong)} not in service on release {pointer['number']}. Fix: deploy.yml -e release_tag={pointer['tag']}")
     if suspended and not holder:
@@ -74,7 +77,7 @@ def page(
         else:
             lines += ["", f"  {name}: never released"]
         for row in table[name]:
-            running = f"release {row['release']}" if row["release"] else "no release"
+            running = f"release {row['release']}" if row["release"] else "" if row["unit"] == "unreachable" else "no release"
             lines.append(f"    {row['host']:<21}{row['zone']:<17}{row['unit']:<13}{running:<13}{row['health']}")
         if not table[name]:
             lines.append("    no host")

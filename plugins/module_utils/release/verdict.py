@@ -70,8 +70,11 @@ def _runs(end: Document, number: int) -> bool:
 
 def _failure(name: str, number: int, host: str, end: Document) -> str:
     """The evidence of one host: the container's last lines and the load balancer's reason."""
+    text = f"Release {number} of {name} failed on {host}: {end['failure']}"
+    if "Last lines" in end["failure"]:  # what did not even start has told them already
+        return text
     logs = "\n".join(f"  | {line}" for line in end.get("logs") or []) or "  | (none could be read)"
-    return f"Release {number} of {name} failed on {host}: {end['failure']}\nLast lines of its container:\n{logs}"
+    return f"{text}\nLast lines of its container:\n{logs}"
 
 
 def _stands(plan: Document, ends: dict[str, Document]) -> list[str]:

@@ -80,5 +80,14 @@ def test_status_says_what_is_not_as_released() -> None:
     assert [(row["unit"], row["ok"]) for row in rows["web"]] == [("active", True), ("active", False), ("unreachable", False)]
     wrong = status.problems(services, rows, {"g": ["ReplaceUnhealthy"]}, None)
     text = status.page("hello", "local", services, rows, {"g": ["ReplaceUnhealthy"]}, None, wrong, datetime.now().astimezone())
-    for word in ("release 2, v2", "ann@ci", "unreachable", "Request timed out", "i-2, i-3 not in service on release 2", "ReplaceUnhealthy", "lock: free"):
+    for word in (
+        "release 2, v2",
+        "ann@ci",
+        "unreachable",
+        "Request timed out",
+        "i-2 not in service on release 2",
+        "i-3 did not answer",
+        "ReplaceUnhealthy",
+        "lock: free",
+    ):
         assert word in text
