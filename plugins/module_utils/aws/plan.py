@@ -103,9 +103,16 @@ def _no_metrics(parameters: Mapping[str, Any], read: Callable[..., Any]) -> bool
     return bool(groups) and not groups[0].get("EnabledMetrics")
 
 
+def _absent_subnet_group(parameters: Mapping[str, Any], read: Callable[..., Any]) -> bool:
+    """rds_subnet_group deletes without looking, and goes by the error of a group that is not there; so does the read."""
+    read("DescribeDBSubnetGroups", **parameters)
+    return False
+
+
 # Writes that stock modules send although nothing differs: (service, operation) -> whether this call would change nothing.
 IDLE: dict[tuple[str, str], Callable[[Mapping[str, Any], Callable[..., Any]], bool]] = {
     ("autoscaling", "UpdateAutoScalingGroup"): _same_group,
+    ("rds", "DeleteDBSubnetGroup"): _absent_subnet_group,
     ("autoscaling", "DisableMetricsCollection"): _no_metrics,
 }
 
