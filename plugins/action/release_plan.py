@@ -124,6 +124,7 @@ class ActionModule(ReleaseAction):
                 "preparing": [] if self.check else [host for host in made.acting if made.steps[host] == "release"],
                 "draining": {host: in_group(seen[host]["target"] or NOT_REGISTERED) for host in made.acting},
                 "unchanged": made.unchanged,
+                "minimum": made.minimum if request["from"] else 0,
                 "finish_record": made.unchanged and not request["finished_before"],
                 "ways_back": {host: plan.way_back(seen[host], made.number, request["from"]) for host in made.acting},
                 "text": text,

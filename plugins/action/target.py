@@ -25,6 +25,9 @@ class ActionModule(ReleaseAction):
             lock.held_by(api.client("ssm", region), arguments["lock"]["name"], arguments["lock"]["token"])
         began = target.clock.now()
         if arguments["state"] == "absent":
+            refused = target.guard(arguments["min_healthy"], arguments["together"]) if arguments["min_healthy"] and not self.check else ""
+            if refused:
+                return {"failed": True, "changed": False, "msg": refused, "left_alone": True}
             changed, health = target.drain(arguments["deadline_seconds"], check=self.check, wait=arguments["wait"])
         else:
             changed, health = target.serve(arguments["deadline_seconds"], arguments["healthy_seconds"], check=self.check)

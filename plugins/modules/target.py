@@ -46,6 +46,15 @@ options:
     description: Whether V(absent) waits until the target no longer drains.
     type: bool
     default: true
+  min_healthy:
+    description: With V(absent), refuse to take a healthy target out when fewer than so many others are healthy, after waiting 30 seconds for them.
+    type: int
+    default: 0
+  together:
+    description: Targets that leave service at the same time; they do not count for O(min_healthy).
+    type: list
+    elements: str
+    default: []
   lock:
     description: Name and token of the release lock that must still be held before anything is done.
     type: dict
@@ -87,6 +96,10 @@ health:
   description: C(state), C(reason) and C(description) as the load balancer gives them; before the task for V(absent), after it for V(present).
   returned: success
   type: dict
+left_alone:
+  description: The target was healthy and stays in service because of O(min_healthy).
+  returned: failure
+  type: bool
 seconds:
   description: How long it took.
   returned: success

@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
 
+GUARD_SECONDS = 30.0
 NOT_REGISTERED: Document = {"state": "unused", "reason": "Target.NotRegistered", "description": "Target is not registered to the target group", "port": None}
 
 
@@ -51,6 +52,25 @@ class Target:
     @property
     def _target(self) -> Document:
         return {"Id": self.identifier, "Port": self.port}
+
+    def guard(self, minimum: int, together: list[str]) -> str:
+        """Why this target may not leave service now, or an empty text. Waits up to GUARD_SECONDS for others to become healthy.
+
+        minimum targets must stay healthy besides those that leave together with this one. A target that is not healthy serves nobody and may go.
+        """
+        deadline = self.clock.now() + GUARD_SECONDS
+        leaving = {self.identifier, *together}
+        while True:
+            rows = api.target_health(self.elbv2, self.group)
+            staying = sorted(name for name, health in rows.items() if health["state"] == "healthy" and name not in leaving)
+            if len(staying) >= minimum or rows.get(self.identifier, NOT_REGISTERED)["state"] != "healthy":
+                return ""
+            if self.clock.now() >= deadline:
+                return (
+                    f"{self.identifier} stays in service: without it {len(staying)} healthy hosts would be left, at least {minimum} must be. "
+                    "Fix: mend the others first (status.yml shows why)"
+                )
+            self.clock.sleep(self.poll_seconds)
 
     def drain(self, timeout: float, *, check: bool = False, wait: bool = True) -> tuple[bool, Document]:
         """Deregister and wait until the target no longer drains. (changed, health before).

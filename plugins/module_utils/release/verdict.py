@@ -3,7 +3,7 @@
 """What became of a release: the hosts' ends put together into an outcome, a record and a message. No input or output here.
 
 A host's end is C({outcome, failure, logs, stranded, seconds, running}) with outcome C(released), C(back) (on the older release again), C(stopped),
-C(left) (registered, not healthy), C(out) (could not be put back) or None (not touched).
+C(left) (registered, not healthy), C(kept) (never left service), C(out) (could not be put back) or None (not touched).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ STANDS = {
     "stopped": "had no older release: its service is stopped and it is out of service",
     "left": "stays on release {number}, which the load balancer does not find healthy",
     "released": "serves release {number}",
+    "kept": "serves as before",
     None: "was not touched",
 }
 
@@ -87,7 +88,10 @@ def _stands(plan: Document, ends: dict[str, Document]) -> list[str]:
         number = plan["ways_back"][host]["number"] if outcome == "back" else plan["number"]
         if outcome == "out":
             mend = f"deploy.yml with the tag of release {older}, or rollback.yml" if older else "deploy.yml with a tag that works"
-            lines.append(f"{host} is OUT OF SERVICE: {end.get('stranded')}. To mend it: {mend}.")
+            gone = "If the host is gone: end the instance, the Auto Scaling group replaces it."
+            lines.append(f"{host} is OUT OF SERVICE: {end.get('stranded')}. To mend it: {mend}. {gone}")
+        elif end.get("stranded"):
+            lines.append(f"{host} {STANDS[outcome].format(number=number)}: {end['stranded']}.")
         else:
             lines.append(f"{host} {STANDS[outcome].format(number=number)}.")
     return lines

@@ -121,3 +121,26 @@ def test_check_mode_only_looks() -> None:
     one, api, _time = target("draining")
     assert one.serve(60, 5, check=True)[0] is True
     assert api.calls == []
+
+
+@pytest.mark.parametrize(
+    ("others", "together", "minimum", "left_alone"),
+    [
+        ({"i-2": "healthy"}, [], 1, False),
+        ({"i-2": "unhealthy"}, [], 1, True),
+        ({"i-2": "healthy", "i-3": "healthy"}, ["i-2"], 1, False),
+        ({"i-2": "healthy"}, ["i-2"], 1, True),
+    ],
+)
+def test_the_last_healthy_targets_stay(others: dict[str, str], together: list[str], minimum: int, left_alone: bool) -> None:
+    one, api, time = target("healthy")
+    rows = [{"Target": {"Id": name, "Port": 8080}, "TargetHealth": {"State": state}} for name, state in {"i-1": "healthy", **others}.items()]
+    api.describe_target_health = lambda **_arguments: {"TargetHealthDescriptions": rows}  # type: ignore[method-assign]
+    refused = one.guard(minimum, together)
+    assert bool(refused) is left_alone
+    assert ("Fix:" in refused) is left_alone and time.seconds == (30 if left_alone else 0)
+
+
+def test_a_sick_target_may_leave_whatever_the_others_do() -> None:
+    one, _api, time = target("unhealthy")
+    assert one.guard(1, []) == "" and time.seconds == 0
