@@ -244,11 +244,13 @@ def test_a_killed_deploy_is_finished_by_the_same_command(system: System, tags: d
 
 
 def test_the_page_heals_when_the_database_returns(system: System, quiet: dict[str, str]) -> None:
-    name = system.client("rds").describe_db_instances()["DBInstances"][0]["DBInstanceIdentifier"]
-    system.client("rds").stop_db_instance(DBInstanceIdentifier=name)
+    rds = system.client("rds")
+    name = rds.describe_db_instances()["DBInstances"][0]["DBInstanceIdentifier"]
+    rds.stop_db_instance(DBInstanceIdentifier=name)
+    wait_for("a stopped database", lambda: rds.describe_db_instances()["DBInstances"][0]["DBInstanceStatus"] == "stopped")
     wait_for("an honest 503", lambda: system.get("/visits").status_code == 503)
     assert all(system.get("/healthz").status_code == 200 for _ in range(10))
-    system.client("rds").start_db_instance(DBInstanceIdentifier=name)
+    rds.start_db_instance(DBInstanceIdentifier=name)
     wait_for("the page", lambda: all(system.get("/visits").status_code == 200 for _ in range(6)))
     assert system.containers() == quiet, "a container was restarted"
 
