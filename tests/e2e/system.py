@@ -33,8 +33,7 @@ urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the stack
 
 def say(text: str) -> None:
     """Print at once, past pytest's capture, so that a long test shows what it does."""
-    sys.__stdout__.write(f"    {time.strftime('%H:%M:%S')} {text}\n")
-    sys.__stdout__.flush()
+    print(f"    {time.strftime('%H:%M:%S')} {text}", file=sys.__stdout__, flush=True)
 
 
 def wait_for(what: str, probe: Callable[[], T], timeout: float = 120.0, interval: float = 0.5) -> T:
@@ -137,8 +136,8 @@ class System:
         extra = [word for name, value in variables.items() for word in ("-e", json.dumps({name: value}))]
         return ["ansible-playbook", "-i", "inventories/local", f"playbooks/{verb}.yml", "-e", f"@examples/{self.stack}/stack.yml", *extra, *options]
 
-    def play(self, verb: str, *options: str, timeout: float = 600.0, **variables: Any) -> Run:
-        run = self.command(self.playbook(verb, *options, **variables), timeout)
+    def play(self, verb: str, *options: str, **variables: Any) -> Run:
+        run = self.command(self.playbook(verb, *options, **variables))
         run.name = " ".join([verb, *options, *(f"{name}={value}" for name, value in variables.items())])
         say(f"{run.name}: exit {run.code}, changed {run.changed}, {run.seconds:.0f} s")
         # One deprecation is the inventory plugin's own (amazon.aws 10.1.2, TemplatedOptions); nothing else may use what a later ansible-core removes.
@@ -195,7 +194,12 @@ class System:
 
     def healthy(self, count: int = 2) -> dict[str, str]:
         """The targets once count of them, and no others, are registered and healthy."""
-        return wait_for(f"{count} healthy targets", lambda: (seen := self.targets()) and len(seen) == count and set(seen.values()) == {"healthy"} and seen, 180)
+
+        def probe() -> dict[str, str]:
+            seen = self.targets()
+            return seen if len(seen) == count and set(seen.values()) == {"healthy"} else {}
+
+        return wait_for(f"{count} healthy targets", probe, 180)
 
     def suspended(self) -> list[str]:
         groups = self.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]

@@ -10,7 +10,7 @@ from typing import Any
 from . import references
 from .validate import Problems, nearest, shown
 
-PRIVATE = [ipaddress.ip_network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")]
+PRIVATE = [ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")]
 NAME_LIMIT = 32  # target groups and load balancers: "must have a maximum of 32 characters"
 RESERVED = 5  # addresses of each subnet that AWS keeps for itself
 SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "API_KEY", "PRIVATE_KEY", "CREDENTIALS", "PASSWD")

@@ -43,9 +43,9 @@ def test_protection_is_the_default() -> None:
 @pytest.mark.parametrize(("cidr", "zones"), [("10.0.0.0/16", 2), ("10.0.0.0/24", 3), ("10.0.0.0/26", 2), ("10.1.0.0/20", 6)])
 def test_subnets_fit_and_never_overlap(cidr: str, zones: int) -> None:
     cut = subnets({"cidr": cidr}, [f"z{position}" for position in range(zones)])
-    blocks = [ipaddress.ip_network(zone[kind]) for zone in cut for kind in ("public_cidr", "private_cidr")]
+    blocks = [ipaddress.IPv4Network(zone[kind]) for zone in cut for kind in ("public_cidr", "private_cidr")]
     assert len(blocks) == 2 * zones
-    assert all(block.subnet_of(ipaddress.ip_network(cidr)) and 20 <= block.prefixlen <= 28 for block in blocks)
+    assert all(block.subnet_of(ipaddress.IPv4Network(cidr)) and 20 <= block.prefixlen <= 28 for block in blocks)
     assert not any(one.overlaps(other) for position, one in enumerate(blocks) for other in blocks[:position])
 
 
