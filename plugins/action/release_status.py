@@ -20,7 +20,7 @@ class ActionModule(ReleaseAction):
         model, seen = arguments["model"], arguments["seen"]
         region, root = model["environment"]["region"], model["parameter_root"]
         ssm, elbv2 = api.client("ssm", region), api.client("elbv2", region)
-        outputs = (api.read_parameter(ssm, f"{root}/outputs") or ({}, 0))[0]
+        outputs: dict[str, Any] = (api.read_parameter(ssm, f"{root}/outputs") or ({}, 0))[0]
         groups = api.auto_scaling_groups(api.client("autoscaling", region), [fleet["group"] for fleet in model["fleets"]])
         held = api.read_parameter(ssm, f"{root}/lock")
         services = {}
