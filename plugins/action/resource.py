@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Run one stock AWS module in the worker's own process, and plan truly in check mode; see plugins/modules/resource.py."""
@@ -14,7 +13,6 @@ try:
     # Imported here so that the controller loads them once and each task's process inherits them: the second of start-up that a task pays otherwise.
     import boto3  # noqa: F401
     import botocore.client  # noqa: F401
-
     from ansible_collections.amazon.aws.plugins.module_utils import modules  # noqa: F401
 except ImportError:
     pass  # The module says what is missing.
@@ -37,7 +35,7 @@ class ActionModule(ActionBase):
         given = resource.plain(self._task.args, arguments=True)
         options = {key: given.pop(key) for key in OPTIONS if key in given}
         if len(given) != 1 or next(iter(given)).count(".") != 2:
-            raise AnsibleActionFail(f"flotilla.ec2.resource takes one module by its full name (namespace.collection.module) with its arguments; seen: {', '.join(given) or 'none'}.")
+            raise AnsibleActionFail(f"flotilla.ec2.resource takes one module by its full name with its arguments; seen: {', '.join(given) or 'none'}.")
         name, arguments = next(iter(given.items()))
         model = (task_vars or {}).get("ansible_facts", {}).get("flotilla") or {}
         region = model.get("environment", {}).get("region")

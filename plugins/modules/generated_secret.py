@@ -1,5 +1,4 @@
 #!/usr/bin/python
-# -*- coding: utf-8 -*-
 # Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 
@@ -115,9 +114,7 @@ def create(client, module) -> str:
     password = client.get_random_password(PasswordLength=options["length"], ExcludePunctuation=True, RequireEachIncludedType=True)["RandomPassword"]
     module.no_log_values.add(password)
     value = json.dumps({**options["fields"], options["generate"]: password}, sort_keys=True)
-    return client.create_secret(
-        Name=options["name"], Description=options["description"], SecretString=value, Tags=missing_tags([], options["tags"])
-    )["ARN"]
+    return client.create_secret(Name=options["name"], Description=options["description"], SecretString=value, Tags=missing_tags([], options["tags"]))["ARN"]
 
 
 def update(client, module, secret: dict) -> bool:
@@ -171,9 +168,9 @@ def main() -> None:
         secret = described(client, module.params["name"])
         if module.params["state"] == "absent":
             module.exit_json(changed=delete(client, module, secret))
-        if not secret:
-            module.exit_json(changed=True, arn=create(client, module))
-        module.exit_json(changed=update(client, module, secret), arn=secret["ARN"])
+        if secret:
+            module.exit_json(changed=update(client, module, secret), arn=secret["ARN"])
+        module.exit_json(changed=True, arn=create(client, module))
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
         module.fail_json_aws(error, msg=f"Secret {module.params['name']}")
 

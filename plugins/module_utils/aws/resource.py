@@ -1,4 +1,3 @@
-# -*- coding: utf-8 -*-
 # Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Run one stock AWS module in this process, or find out what it would do.
@@ -20,7 +19,6 @@ from ansible.module_utils import basic
 from ansible.module_utils.common import json as module_json
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.testing import patch_module_args
-
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import plan
 
 
