@@ -73,7 +73,7 @@ def refusal(error: Exception) -> str:
     code = api.code_of(error)
     operation = getattr(error, "operation_name", "")
     if code in ("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId", "AccessDenied", "AccessDeniedException"):
-        return f"AWS refused {operation}: {error}. Fix: renew the credentials, or give them the permissions of docs/permissions.json."
+        return f"AWS refused {operation}: {error}. Fix: renew the credentials, or give them the permissions of docs/iam/deployer.json."
     if code:
         return f"AWS answered {operation} with {error}"
     return f"AWS could not be reached: {error}. Fix: look at the network, the credentials, AWS_REGION and AWS_ENDPOINT_URL."
