@@ -32,9 +32,9 @@ PLANES = {
 class Cloud:
     """What the daemon runs. Planes reach each other and the engine through it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engine: Engine | None = None) -> None:
         self.settings = settings
-        self.engine = Engine(settings.identity)
+        self.engine = engine or Engine(settings.identity)
         self.authority = Authority(settings.state)
         self.lock = threading.RLock()
         self.names: dict[str, str] = {}

@@ -110,7 +110,8 @@ def _bootstrap(name: str, target: str) -> None:
 def _build(name: str) -> None:
     base = f"{tag(name)}-base"
     _bootstrap(name, base)
-    command = ["docker", "build", "--quiet", "--label", f"{LABEL}=1", "--build-arg", f"BASE={base}", "--tag", tag(name), str(DIRECTORY / recipe(name)["folder"])]
+    folder = str(DIRECTORY / recipe(name)["folder"])
+    command = ["docker", "build", "--quiet", "--label", f"{LABEL}=1", "--build-arg", f"BASE={base}", "--tag", tag(name), folder]
     build = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     said, _ = build.communicate(timeout=BUILD_SECONDS)
     _finished(f"image {name}: docker build", build, said)

@@ -7,19 +7,27 @@ that lifecycle hooks, scaling policies and instance refresh are further steps of
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from moto.autoscaling import models
+from moto.autoscaling.exceptions import AutoscalingClientError
+from moto.autoscaling.responses import AutoScalingResponse
+from moto.core.responses import ActionResult, EmptyResult
 
 from .base import Plane
 
 log = logging.getLogger(__name__)
 TICK = 1.0  # seconds between two looks; changes wake the loop at once
+ENDED = ("stopping", "stopped", "shutting-down", "terminated")
+KEPT = 100  # activities of a group that are kept; AWS keeps six weeks of them
 
 
 def zone_for_launch(zones: Sequence[str], present: Iterable[str]) -> str:
@@ -50,11 +58,41 @@ def unhealthy_reason(instance_state: str, health_check_type: str, target_states:
 
     "EC2": any state but running ("stopping, stopped, shutting-down, terminated"). "ELB": unhealthy in any target group too, once the grace period is over.
     """
-    if instance_state in ("stopping", "stopped", "shutting-down", "terminated"):
+    if instance_state in ENDED:
         return f"EC2 instance status checks failure: the instance is {instance_state}"
     if health_check_type == "ELB" and age > grace and "unhealthy" in target_states:
         return "ELB health check failure"
     return None
+
+
+class ResourceInUse(AutoscalingClientError):
+    """DeleteAutoScalingGroup without ForceDelete while it has instances (API reference, DeleteAutoScalingGroup, Errors)."""
+
+    def __init__(self, group: str) -> None:
+        text = f"You cannot delete an AutoScalingGroup while there are instances or pending Spot instance request(s) still in the group. ({group})"
+        super().__init__("ResourceInUse", text)
+
+
+class Activity:
+    """One entry of DescribeScalingActivities. `progress` 0–100, `status` one of the service's ScalingActivityStatusCode."""
+
+    def __init__(self, group: str, description: str, cause: str, subnet: str, zone: str) -> None:
+        self.facts: dict[str, Any] = {
+            "ActivityId": str(uuid.uuid4()),
+            "AutoScalingGroupName": group,
+            "Description": description,
+            "Cause": f"At {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {cause}",
+            "StartTime": datetime.now(UTC),
+            "Details": json.dumps({"Subnet ID": subnet, "Availability Zone": zone}),
+        }
+        self.show("InProgress", 30)
+
+    def show(self, status: str, progress: int, message: str | None = None) -> None:
+        self.facts |= {"StatusCode": status, "Progress": progress}
+        if message:
+            self.facts["StatusMessage"] = message
+        if status in ("Successful", "Failed", "Cancelled"):
+            self.facts["EndTime"] = datetime.now(UTC)
 
 
 class AutoScalingPlane(Plane):
@@ -70,6 +108,8 @@ class AutoScalingPlane(Plane):
         self.registered: dict[str, set[str]] = {}  # instance → target groups that it was added to
         self.leaving: dict[str, float] = {}  # instance → when its draining ends at the latest
         self.launched: dict[str, float] = {}
+        self.activities: dict[str, list[Activity]] = {}  # group → newest first
+        self.under_way: dict[str, Activity] = {}  # instance → the activity that it is in
 
     # ---- the API's side
 
@@ -80,23 +120,53 @@ class AutoScalingPlane(Plane):
             self.desired_capacity = self.min_size if new_capacity is None else new_capacity
             plane.wake.set()
 
-        def delete_auto_scaling_group(self: Any, group_name: str) -> None:
-            group = self.autoscaling_groups.get(group_name)
-            if group is None:
-                raise models.ValidationError(f"AutoScalingGroup name not found - AutoScalingGroup '{group_name}' not found")
-            self.autoscaling_groups.pop(group_name)
-            for state in list(group.instance_states):
-                plane.deregister(group, state.instance.id)
-                if state.instance.state not in ("shutting-down", "terminated"):
-                    state.instance.terminate()
+        def delete_auto_scaling_group(self: Any, group_name: str, force: bool = True) -> None:
+            with plane.lock:
+                group = self.autoscaling_groups.get(group_name)
+                if group is None:
+                    raise models.ValidationError(f"AutoScalingGroup name not found - AutoScalingGroup '{group_name}' not found")
+                if group.instance_states and not force:
+                    raise ResourceInUse(group_name)
+                self.autoscaling_groups.pop(group_name)
+                for state in list(group.instance_states):
+                    plane.deregister(group, state.instance.id)
+                    if state.instance.state not in ("shutting-down", "terminated"):
+                        state.instance.terminate()
+                    plane.forget(state.instance.id)
+                plane.activities.pop(group_name, None)
 
+        def terminate_instance(self: Any, instance_id: str, should_decrement: bool) -> Any:
+            with plane.lock:
+                found = [(group, one) for group in self.autoscaling_groups.values() for one in group.instance_states if one.instance.id == instance_id]
+                if not found:
+                    raise models.ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
+                group, state = found[0]
+                if should_decrement and group.desired_capacity - 1 < group.min_size:
+                    text = f"Currently, desiredSize equals minSize ({group.min_size}). Terminating instance without replacement will violate group's"
+                    raise models.ValidationError(f"{text} min size constraint. Could not terminate instance {instance_id}")
+                before = group.desired_capacity
+                group.desired_capacity -= 1 if should_decrement else 0
+                plane.leave(group, instance_id, "instance was taken out of service in response to a user request.")
+            plane.wake.set()
+            return models.TerminateInstanceActivity(state.instance, before)
+
+        def delete_group(self: Any) -> EmptyResult:
+            self.autoscaling_backend.delete_auto_scaling_group(self._get_param("AutoScalingGroupName"), self._get_bool_param("ForceDelete", False))
+            return EmptyResult()
+
+        def describe_scaling_activities(self: Any) -> ActionResult:
+            return ActionResult({"Activities": plane.described(self._get_param("AutoScalingGroupName"), self._get_param("ActivityIds"))})
+
+        AutoScalingResponse.delete_auto_scaling_group = delete_group
+        AutoScalingResponse.describe_scaling_activities = describe_scaling_activities
+        backend.terminate_instance = terminate_instance
         models.FakeAutoScalingGroup.set_desired_capacity = set_desired_capacity
         backend.delete_auto_scaling_group = delete_auto_scaling_group
         # The loop sees a terminated instance by itself, and registers each instance with a target group once: moto registers all of a group at every
         # change, which would put a host that a release has drained back into service.
         backend.notify_terminate_instances = lambda self, instance_ids: plane.wake.set()
         backend.update_attached_target_groups = lambda self, group_name: plane.wake.set()
-        for name in ("suspend_processes", "resume_processes", "set_instance_health"):
+        for name in ("suspend_processes", "resume_processes", "set_instance_health", "attach_instances", "detach_instances"):
             setattr(backend, name, self._waking(getattr(backend, name)))
 
     def _waking(self, original: Any) -> Any:
@@ -121,25 +191,27 @@ class AutoScalingPlane(Plane):
         while not self.stopping.is_set():
             self.wake.wait(TICK)
             self.wake.clear()
-            for group in list(self.cloud.backend("autoscaling").autoscaling_groups.values()):
+            groups = self.cloud.backend("autoscaling").autoscaling_groups
+            for name in list(groups):
                 if self.stopping.is_set():
                     return
                 try:
                     with self.lock:
-                        self.reconcile(group)
+                        if name in groups:
+                            self.reconcile(groups[name])
                 except Exception:
-                    log.exception("group %s", group.name)
+                    log.exception("group %s", name)
 
     def reconcile(self, group: Any) -> None:
         """One step of one group."""
         suspended = {one["ProcessName"] for one in group.suspended_processes}
+        self.enter_service(group)
         if "HealthCheck" not in suspended:
             self.check_health(group)
         if not suspended & {"ReplaceUnhealthy", "Terminate"}:
             self.end_unhealthy(group)
         self.finish_leaving(group, force="ReplaceUnhealthy" not in suspended)
-        if "AddToLoadBalancer" not in suspended:
-            self.register(group)
+        self.register(group, adding="AddToLoadBalancer" not in suspended)
         staying = [state for state in group.instance_states if state.instance.id not in self.leaving]
         missing = int(group.desired_capacity or 0) - len(staying)
         if missing > 0 and "Launch" not in suspended:
@@ -156,8 +228,9 @@ class AutoScalingPlane(Plane):
                 }
                 for state in staying
             ]
-            for identifier in victims(members, -missing):
-                self.leave(group, identifier)
+            for number, identifier in enumerate(victims(members, -missing)):
+                cause = "an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity"
+                self.leave(group, identifier, f"{cause} from {len(staying) - number} to {len(staying) - number - 1}.")
 
     def check_health(self, group: Any) -> None:
         for state in group.instance_states:
@@ -168,16 +241,27 @@ class AutoScalingPlane(Plane):
             if reason and state.health_status == "Healthy" and instance.id not in self.leaving:
                 log.info("group %s: %s is unhealthy: %s", group.name, instance.id, reason)
                 state.health_status = "Unhealthy"
+
+    def enter_service(self, group: Any) -> None:
+        """What runs is in service; what ended before it ran has failed to launch."""
+        for state in group.instance_states:
+            instance = state.instance
             if state.lifecycle_state == "Pending" and instance.state == "running":
                 state.lifecycle_state = "InService"
+                self.show(instance.id, "Successful", 100)
+            elif state.lifecycle_state == "Pending" and instance.state != "pending":
+                self.show(instance.id, "Failed", 100, f"The instance ended before it was in service: {instance.state}")
 
     def end_unhealthy(self, group: Any) -> None:
         for state in list(group.instance_states):
             if state.health_status == "Unhealthy" and state.instance.id not in self.leaving:
-                self.leave(group, state.instance.id)
+                ended = state.instance.state in ENDED
+                cause = "EC2 health check indicating it has been terminated or stopped." if ended else "ELB system health check failure."
+                self.leave(group, state.instance.id, f"an instance was taken out of service in response to an {cause}")
 
     def launch(self, group: Any) -> None:
         """One more instance, in the zone that has the fewest."""
+        present = len([state for state in group.instance_states if state.instance.id not in self.leaving])
         subnets = (group.vpc_zone_identifier or "").split(",")
         subnet = zone_for_launch(subnets, [state.instance.subnet_id for state in group.instance_states if state.instance.id not in self.leaving])
         tags = {**group.get_propagated_tags(), **group.instance_tags, models.ASG_NAME_TAG: group.name}
@@ -201,18 +285,26 @@ class AutoScalingPlane(Plane):
             self.launched[instance.id] = time.monotonic()
             protected = group.new_instances_protected_from_scale_in
             group.instance_states.append(models.InstanceState(instance, "Pending", protected_from_scale_in=protected, autoscaling_group=group))
+            cause = "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
+            self.record(group, instance, f"Launching a new EC2 instance: {instance.id}", f"{cause} from {present} to {present + 1}.")
             log.info("group %s: launched %s in %s", group.name, instance.id, instance.placement.zone)
 
-    def register(self, group: Any) -> None:
-        """Add running instances to the group's target groups, each to each once."""
+    def register(self, group: Any, adding: bool = True) -> None:
+        """Add running instances to the group's target groups, each to each once.
+
+        "It does not add the instances that were launched while this process was suspended" (AddToLoadBalancer): those are only written down.
+        """
         backend = self.cloud.backend("elbv2")
         for state in group.instance_states:
             instance = state.instance
             if instance.state != "running" or instance.id in self.leaving:
                 continue
             known = self.registered.setdefault(instance.id, set())
+            known.intersection_update(group.target_group_arns)
             for arn in group.target_group_arns:
-                if arn not in known and arn in backend.target_groups:
+                if arn not in known and not adding:
+                    known.add(arn)
+                elif arn not in known and arn in backend.target_groups:
                     backend.register_targets(arn, [{"Id": instance.id, "Port": backend.target_groups[arn].port}])
                     known.add(arn)
 
@@ -226,12 +318,15 @@ class AutoScalingPlane(Plane):
                 longest = max(longest, float(target_group.attributes["deregistration_delay.timeout_seconds"]))
         return longest
 
-    def leave(self, group: Any, identifier: str) -> None:
+    def leave(self, group: Any, identifier: str, cause: str) -> None:
         """Begin to end an instance: out of the load balancer first; it is terminated when its requests have had their time."""
         state = next(one for one in group.instance_states if one.instance.id == identifier)
         delay = self.deregister(group, identifier) if state.instance.state == "running" else 0.0
         state.lifecycle_state = "Terminating"
         self.leaving[identifier] = time.monotonic() + delay
+        self.record(group, state.instance, f"Terminating EC2 instance: {identifier}", cause)
+        if delay:
+            self.show(identifier, "WaitingForELBConnectionDraining", 50)
         log.info("group %s: %s leaves, %.0f s for its requests", group.name, identifier, delay)
 
     def finish_leaving(self, group: Any, force: bool) -> None:
@@ -244,8 +339,35 @@ class AutoScalingPlane(Plane):
                 elbv2.notify_terminate_instances([instance.id])
             if instance.state in ("shutting-down", "terminated") and (instance.id in self.leaving or force):
                 group.instance_states = [one for one in group.instance_states if one is not state]
-                for memory in (self.leaving, self.registered, self.launched):
-                    memory.pop(instance.id, None)
+                self.show(instance.id, "Successful", 100)
+                self.forget(instance.id)
+
+    def forget(self, identifier: str) -> None:
+        for memory in (self.leaving, self.registered, self.launched, self.under_way):
+            memory.pop(identifier, None)
+
+    # ---- activities
+
+    def record(self, group: Any, instance: Any, description: str, cause: str) -> None:
+        activity = Activity(group.name, description, cause, instance.subnet_id, instance.placement.zone)
+        self.under_way[instance.id] = activity
+        self.activities[group.name] = [activity, *self.activities.get(group.name, [])][:KEPT]
+
+    def show(self, identifier: str, status: str, progress: int, message: str | None = None) -> None:
+        """Say how far an instance's activity is."""
+        activity = self.under_way.get(identifier)
+        if activity is None:
+            return
+        activity.show(status, progress, message)
+        if "EndTime" in activity.facts:
+            del self.under_way[identifier]
+
+    def described(self, group: str | None, identifiers: Sequence[str] | None) -> list[dict[str, Any]]:
+        """DescribeScalingActivities, newest first."""
+        with self.lock:
+            known = [one.facts for name, some in self.activities.items() if group in (None, name) for one in some]
+        chosen = [dict(one) for one in known if not identifiers or one["ActivityId"] in identifiers]
+        return sorted(chosen, key=lambda one: one["StartTime"], reverse=True)
 
     def target_state(self, arn: str, identifier: str) -> str:
         elbv2 = self.cloud.backend("elbv2")
