@@ -53,7 +53,7 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
     verdict: Document = {"hosts": hosts, "phases": phases, "revert": reverting(plan, ends), "reason": ""}
     if not failed and not strangers:
         count = f"{len(plan['rolling'])} host" + ("s" if len(plan["rolling"]) > 1 else "")
-        message = f"{name} is on release {number} ({result['tag']}): {count} in {seconds:.0f} s, each healthy before the next left service."
+        message = f"{name} is on release {number} ({result['tag']}): {count} in {seconds:.0f} s, all healthy."
         return verdict | {"outcome": "succeeded", "result": {"outcome": "succeeded", "hosts": hosts, "seconds": seconds, "message": message}}
     lines = [_failure(name, number, host, ends[host]) for host in failed]
     lines += [

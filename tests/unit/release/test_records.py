@@ -1,0 +1,91 @@
+"""Records and the pointer, as the next run finds them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from ansible_collections.flotilla.ec2.plugins.action import release_plan, release_record
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
+from moto import mock_aws
+
+POINTER = "/flotilla/local/hello/services/web/release"
+KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(api, "client", lambda service, region: boto3.client(service, region_name=region, **KEYS))
+    with mock_aws():
+        s3 = boto3.client("s3", region_name="eu-central-1", **KEYS)
+        s3.create_bucket(Bucket="releases-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
+        yield s3
+
+
+def write(number: int, outcome: str, previous: int | None = None, pointer: bool = False, verb: str = "deploy", **more: Any) -> dict[str, Any]:
+    record = {"number": number, "verb": verb, "digest": f"sha256:{number}", "tag": f"v{number}", "image": "i", "configuration": {},
+              "configuration_checksum": "c", "previous": previous, "who": "me", "when": "2026-03-01T12:00:00+00:00"}  # fmt: skip
+    arguments = {"region": "eu-central-1", "bucket": "releases-bucket", "service": "web", "record": record, "outcome": outcome, "reason": None, "hosts": {}, "phases": {},
+                 "pointer": POINTER if pointer else None, "given_up": None} | more  # fmt: skip
+    return release_record.ActionModule._record(None, arguments)  # type: ignore[arg-type]
+
+
+def pointer() -> dict[str, Any]:
+    found = api.read_parameter(api.client("ssm", "eu-central-1"), POINTER)
+    assert found
+    return found[0]
+
+
+def test_a_begun_release_is_found_until_it_ends(aws: Any) -> None:
+    write(1, "started")
+    found = release_plan.unfinished_release(aws, "releases-bucket", "web", [1], None)
+    assert found and found["number"] == 1
+    write(1, "succeeded", pointer=True)
+    assert release_plan.unfinished_release(aws, "releases-bucket", "web", [1], pointer()) is None
+    assert records.numbers(api.list_keys(aws, "releases-bucket", records.prefix("web"))) == [1]
+
+
+def test_a_rollback_goes_further_back_the_second_time(aws: Any) -> None:
+    for number in (1, 2, 3):
+        write(number, "succeeded", previous=number - 1 or None, pointer=True)
+    assert pointer()["previous"] == 2
+    write(2, "succeeded", previous=1, pointer=True, verb="rollback")
+    assert (pointer()["number"], pointer()["previous"], pointer()["digest"]) == (2, 1, "sha256:2")
+    record = records.load(aws, "releases-bucket", "web", 2)
+    assert record and record["verb"] == "deploy" and [entry["verb"] for entry in record["later"]] == ["rollback"]
+
+
+def test_a_failed_rollback_leaves_the_older_release_a_good_one(aws: Any) -> None:
+    write(1, "succeeded")
+    write(1, "failed", verb="rollback")
+    assert records.load_target(aws, "releases-bucket", "web", 1, [1])["outcome"] == "succeeded"
+
+
+def test_what_is_given_up_is_closed(aws: Any) -> None:
+    write(1, "started")
+    write(2, "started", given_up=1)
+    record = records.load(aws, "releases-bucket", "web", 1)
+    assert record and record["outcome"] == "failed" and "replaced by release 2" in record["reason"]
+
+
+def test_what_never_served_is_no_way_back(aws: Any) -> None:
+    write(1, "failed")
+    with pytest.raises(ReleaseError, match="never was in service"):
+        records.load_target(aws, "releases-bucket", "web", 1, [1])
+    with pytest.raises(ReleaseError, match=r"no record of release 9 .* there are: 1"):
+        records.load_target(aws, "releases-bucket", "web", 9, [1])
+
+
+def test_the_result_file_is_written_whole(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "release.json"
+    release_record.write_result(str(file), {"outcome": "refused"})
+    assert json.loads(file.read_text()) == {"outcome": "refused"}
+    assert [path.name for path in file.parent.iterdir()] == ["release.json"]
