@@ -33,8 +33,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def write(number: int, outcome: str, previous: int | None = None, pointer: bool = False, verb: str = "deploy", **more: Any) -> dict[str, Any]:
     record = {"number": number, "verb": verb, "digest": f"sha256:{number}", "tag": f"v{number}", "image": "i", "configuration": {},
               "configuration_checksum": "c", "previous": previous, "who": "me", "when": "2026-03-01T12:00:00+00:00"}  # fmt: skip
-    arguments = {"region": "eu-central-1", "bucket": "releases-bucket", "service": "web", "record": record, "outcome": outcome, "reason": None, "hosts": {}, "phases": {},
-                 "pointer": POINTER if pointer else None, "given_up": None} | more  # fmt: skip
+    arguments = {"region": "eu-central-1", "bucket": "releases-bucket", "service": "web", "record": record, "outcome": outcome, "reason": None, "hosts": {},
+                 "phases": {}, "pointer": POINTER if pointer else None, "given_up": None} | more  # fmt: skip
     return release_record.ActionModule._record(None, arguments)  # type: ignore[arg-type]
 
 
