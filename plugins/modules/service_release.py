@@ -126,8 +126,10 @@ def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     """Start a prepared release, unless it runs."""
     number = module.params["release"]
     before = host.inspect([layout.container]).get(layout.container) or {}
-    seen = state.described(before, host.units([layout.unit_name]).get(layout.unit_name), layout.prepared())
-    if layout.current() == number and seen["running"] and seen["release"] == number and seen["unit"] == "active":
+    unit = host.units([layout.unit_name]).get(layout.unit_name, {})
+    seen = state.described(before, unit, layout.prepared())
+    wanted = layout.configuration(number)
+    if layout.current() == number and wanted and state.configured(before) == wanted and seen["unit"] == "active":
         return {"changed": False}
     if module.check_mode:
         return {"changed": True}
@@ -140,21 +142,21 @@ def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
         host.systemctl("daemon-reload")
     host.systemctl("enable", "--quiet", layout.unit_name)
     host.systemctl("restart", "--no-block", layout.unit_name)
-    return {"changed": True, "seconds": wait_for_answer(module, layout, number, before.get("Id"))}
+    return {"changed": True, "seconds": wait_for_answer(module, layout, number, before.get("Id"), unit.get("InvocationID"))}
 
 
-def wait_for_answer(module: AnsibleModule, layout: Layout, number: int, before: str | None) -> float:
-    """Seconds until a container other than the one before answers. Fails the task at once when it exits again and again, with its last words."""
+def wait_for_answer(module: AnsibleModule, layout: Layout, number: int, before: str | None, invocation: str | None) -> float:
+    """Seconds until the restarted unit's container answers. Fails the task at once when it exits again and again, with its last words."""
+    wanted = layout.configuration(number)
     port, path, limit = (module.params[key] for key in ("port", "path", "start_seconds"))
     began = time.monotonic()
     words: list[str] = []
     ended: dict[str, str] = {}
     while True:
         container = host.inspect([layout.container]).get(layout.container) or {}
-        seen = state.described(container, None, [])
         unit = host.units([layout.unit_name]).get(layout.unit_name, {})
-        new = seen["running"] and seen["release"] == number and container["Id"] != before
-        if new and unit.get("ActiveState") == "active" and (not port or host.answers(port, path) is not None):
+        started = unit.get("ActiveState") == "active" and unit.get("InvocationID") != invocation
+        if started and state.configured(container) == wanted and (not port or host.answers(port, path) is not None):
             return round(time.monotonic() - began, 1)
         if container.get("Id", before) != before and (reason := state.exit_reason(container)):
             ended[container["Id"]] = reason

@@ -16,6 +16,10 @@ def test_settings(host):
     assert "FLOTILLA_HOST=molecule-host-baseline-" in host.file("/etc/flotilla/host.env").content_string
 
 
+def test_the_networks_settings_hold(host):
+    assert host.sysctl("net.ipv4.tcp_slow_start_after_idle") == 0
+
+
 def test_certificates_can_be_read_by_any_container(host):
     certificate = host.file("/etc/flotilla/web/certificates/database.pem")
     assert certificate.mode == 0o644

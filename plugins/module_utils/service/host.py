@@ -46,10 +46,10 @@ def inspect(names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def units(names: list[str]) -> dict[str, dict[str, str]]:
-    """Unit name → its ActiveState, NRestarts …; a unit that does not exist is inactive."""
+    """Unit name → its ActiveState, InvocationID (another one at each start) …; a unit that does not exist is inactive."""
     if not names:
         return {}
-    _code, output, _errors = run(["systemctl", "show", "--property", "Id,ActiveState,SubState,NRestarts,UnitFileState", *names])
+    _code, output, _errors = run(["systemctl", "show", "--property", "Id,ActiveState,UnitFileState,InvocationID", *names])
     rows = [dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line) for block in output.split("\n\n")]
     return {row["Id"]: row for row in rows if "Id" in row}
 

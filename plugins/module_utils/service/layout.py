@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 RELEASE_FILE = "release.json"
+CONFIGURATION_LENGTH = 16
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
 
@@ -58,6 +60,13 @@ class Layout:
             return dict(json.loads((self.release(number) / RELEASE_FILE).read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return {}
+
+    def configuration(self, number: int) -> str | None:
+        """What tells a prepared release's configuration from another; its container carries it as a label."""
+        try:
+            return hashlib.sha256((self.release(number) / RELEASE_FILE).read_bytes()).hexdigest()[:CONFIGURATION_LENGTH]
+        except OSError:
+            return None
 
     def contents(self, number: int) -> dict[str, str]:
         """File name → text of a release; {} when there is none."""

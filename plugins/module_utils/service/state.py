@@ -8,6 +8,7 @@ from typing import Any
 
 LABEL_RELEASE = "flotilla.release"
 LABEL_DIGEST = "flotilla.digest"
+LABEL_CONFIGURATION = "flotilla.configuration"
 
 
 def described(container: dict[str, Any] | None, unit: dict[str, str] | None, prepared: list[int]) -> dict[str, Any]:
@@ -24,6 +25,13 @@ def described(container: dict[str, Any] | None, unit: dict[str, str] | None, pre
         "started_at": container["State"].get("StartedAt") if running and container else None,
         "prepared": prepared,
     }
+
+
+def configured(container: dict[str, Any] | None) -> str | None:
+    """The configuration that a running container was made with."""
+    if not (container and container.get("State", {}).get("Running")):
+        return None
+    return (container.get("Config", {}).get("Labels") or {}).get(LABEL_CONFIGURATION)
 
 
 def exit_reason(container: dict[str, Any] | None) -> str:

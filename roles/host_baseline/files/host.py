@@ -1,18 +1,21 @@
 #!/usr/bin/python3
-"""What a host of flotilla asks AWS for with its own role: the secrets of a service, and a login for the registry.
+"""The host's part in the life of a service. Whatever it asks AWS for, it asks for with the host's own role.
 
-    host.py secrets SERVICE            write /run/flotilla/SERVICE/secrets/<name>; the service's unit runs it before each start
-    host.py registry-login REGISTRY    write /run/flotilla/docker/config.json, a login that is good for 12 hours
+    host.py secrets SERVICE                       write /run/flotilla/SERVICE/secrets/<name>; the service's unit runs it before each start
+    host.py container SERVICE CONFIGURATION …     make the service's container with the command that follows, unless the very one runs already
+    host.py registry-login REGISTRY               write /run/flotilla/docker/config.json, a login that is good for 12 hours
 
-Both directories lie in memory. Nothing secret is printed, and nothing secret is on a command line. Python 3.9, boto3 1.20 and later.
+What is written lies in memory. Nothing secret is printed, and nothing secret is on a command line. Python 3.9, boto3 1.20 and later.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 CONFIGURATION = Path("/etc/flotilla")
@@ -112,6 +115,26 @@ def secrets(service: str) -> None:
             path.unlink()
 
 
+def docker(*arguments: str) -> str:
+    """What a docker command prints. SystemExit with the engine's words when it fails."""
+    done = subprocess.run(["docker", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"flotilla: docker {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout.strip()
+
+
+def container(service: str, configuration: str, *command: str) -> None:
+    """Make the container of a service. A container outlives its engine (live-restore): the one that still runs with this configuration goes on."""
+    name = f"flotilla-{service}"
+    ask = ["ps", "--all", "--no-trunc", "--filter", f"name=^/?{name}$"]
+    if docker(*ask, "--filter", f"label=flotilla.configuration={configuration}", "--filter", "status=running", "--quiet"):
+        say(f"{name} runs already and goes on")
+        return
+    if docker(*ask, "--quiet"):
+        docker("rm", "--force", name)
+    docker(*command)
+
+
 def registry_login(registry: str) -> None:
     """Lay a docker configuration with a login for the registry ready."""
     token = client("ecr").get_authorization_token()["authorizationData"][0]["authorizationToken"]
@@ -122,15 +145,16 @@ def registry_login(registry: str) -> None:
 
 
 def main() -> None:
-    verbs = {"secrets": secrets, "registry-login": registry_login}
-    if len(sys.argv) != 3 or sys.argv[1] not in verbs:
+    verbs: dict[str, Callable[..., None]] = {"secrets": secrets, "container": container, "registry-login": registry_login}
+    verb, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
+    if verb not in verbs or (len(arguments) < 3 if verb == "container" else len(arguments) != 1):
         raise SystemExit(__doc__)
     try:
-        verbs[sys.argv[1]](sys.argv[2])
+        verbs[verb](*arguments)
     except SystemExit:
         raise
     except Exception as error:
-        raise SystemExit(f"flotilla: {sys.argv[1]} {sys.argv[2]}: {error}")
+        raise SystemExit(f"flotilla: {verb} {arguments[0]}: {error}")
 
 
 if __name__ == "__main__":

@@ -97,3 +97,39 @@ def test_a_missing_field_names_those_there_are(helper: ModuleType, monkeypatch: 
 def test_settings_are_read_as_an_environment_file(helper: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "aws.env").write_text("# managed\nAWS_REGION=eu-central-1\nAWS_ENDPOINT_URL=http://198.18.0.1:4577/?a=b\n")
     assert helper.settings(tmp_path / "aws.env") == {"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": "http://198.18.0.1:4577/?a=b"}
+
+
+def engine(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, same: str = "", any_one: str = "") -> list[tuple[str, ...]]:
+    """Stand in for docker: the ids of running containers with the same configuration, and of any. Returns what was run beside questions."""
+    acted: list[tuple[str, ...]] = []
+
+    def docker(*arguments: str) -> str:
+        if arguments[0] == "ps":
+            return same if any("flotilla.configuration" in word for word in arguments) else any_one
+        acted.append(arguments)
+        return ""
+
+    monkeypatch.setattr(helper, "docker", docker)
+    return acted
+
+
+def test_a_container_that_outlived_its_engine_goes_on(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    acted = engine(helper, monkeypatch, same="3f", any_one="3f")
+    helper.container("web", "abc", "create", "--name", "flotilla-web")
+    assert acted == []
+
+
+def test_a_container_of_another_configuration_makes_way(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    acted = engine(helper, monkeypatch, any_one="3f")
+    helper.container("web", "abc", "create", "--name", "flotilla-web")
+    assert acted == [("rm", "--force", "flotilla-web"), ("create", "--name", "flotilla-web")]
+
+
+def test_an_engine_that_is_away_is_told_and_nothing_is_removed(helper: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "docker"
+    fake.write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/seen\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(SystemExit, match="Cannot connect to the Docker daemon"):
+        helper.container("web", "abc", "create", "--name", "flotilla-web")
+    assert (tmp_path / "seen").read_text() == "ps\n"

@@ -80,3 +80,11 @@ def test_the_oldest_releases_are_surplus(layout: Layout, keep: int, spared: set[
 def test_a_difference_shows_changed_files_only(tmp_path: Path) -> None:
     rows = difference({"a": "1", "b": "1"}, {"a": "1", "b": "2", "c": "3"}, tmp_path)
     assert [(Path(row["after_header"]).name, row["before"], row["after"]) for row in rows] == [("b", "1", "2"), ("c", "", "3")]
+
+
+def test_a_configuration_tells_releases_apart(layout: Layout) -> None:
+    layout.write(1, files(1))
+    layout.write(2, files(2))
+    assert layout.configuration(1) != layout.configuration(2)
+    assert len(layout.configuration(1) or "") == 16
+    assert layout.configuration(3) is None

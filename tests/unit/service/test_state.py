@@ -26,6 +26,13 @@ def test_a_running_service() -> None:
     }
 
 
+def test_a_configuration_is_that_of_what_runs() -> None:
+    labels = {"Config": {"Labels": {"flotilla.configuration": "abc"}}}
+    assert state.configured({**RUNNING, **labels}) == "abc"
+    assert state.configured({"State": {"Running": False}, **labels}) is None
+    assert state.configured(None) is None
+
+
 @pytest.mark.parametrize("container", [None, {**RUNNING, "State": {"Running": False, "Status": "exited", "ExitCode": 1}}])
 def test_what_does_not_run_has_no_release(container: dict[str, Any] | None) -> None:
     seen = state.described(container, None, [1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -51,7 +52,7 @@ def settings(text: str) -> list[str]:
 
 
 def create_line(text: str) -> str:
-    return next(line for line in text.replace("\\\n", " ").splitlines() if line.startswith("ExecStartPre=/usr/bin/docker create"))
+    return next(line for line in text.replace("\\\n", " ").splitlines() if line.startswith("ExecStartPre=/usr/local/lib/flotilla/host.py container"))
 
 
 def test_the_unit_confines_the_container_and_never_gives_up() -> None:
@@ -67,6 +68,22 @@ def test_the_unit_confines_the_container_and_never_gives_up() -> None:
     assert create.endswith("registry/hello/web@sha256:1f")
     assert "--label flotilla.release=3" in create
     assert "--label flotilla.digest=sha256:1f" in create
+
+
+def test_the_units_container_carries_what_the_release_says() -> None:
+    templar = Templar(DataLoader(), variables("service", **SERVICE))
+    text = templar.template(trust_as_template("{{ __service_facts | to_nice_json(sort_keys=true) }}"))
+    configuration = hashlib.sha256(text.encode()).hexdigest()[:16]
+    create = create_line(unit())
+    assert f"host.py container web {configuration} create " in create
+    assert f"--label flotilla.configuration={configuration} " in create
+    assert configuration not in unit(service_environment={"A": "1"})
+
+
+def test_an_engine_that_is_restarted_does_not_stop_the_service() -> None:
+    assert not [line for line in settings(unit()) if line.startswith("Requires=")]
+    assert "Wants=docker.service" in unit()
+    assert "StartLimitIntervalSec=0" in render("docker_engine", "docker.service.conf.j2").split("[Service]")[0]
 
 
 def test_the_unit_of_a_service_with_everything() -> None:
@@ -99,6 +116,8 @@ def test_settings_of_a_host() -> None:
     assert "AWS_ENDPOINT_URL=http://198.18.0.1:4577" in with_endpoint.splitlines()
     assert "FLOTILLA_HOST=i-1" in render("host_baseline", "host.env.j2", **BASELINE)
     assert "SystemMaxUse=200M" in render("host_baseline", "journald.conf.j2", **BASELINE)
+    assert settings(render("host_baseline", "sysctl.conf.j2", **BASELINE, host_baseline_sysctls={"net.core.somaxconn": 4096})) == ["net.core.somaxconn = 4096"]
+    assert 'Unattended-Upgrade "1";' in render("host_baseline", "unattended-upgrades.conf.j2", **BASELINE)
 
 
 def test_the_engines_configuration_is_json_with_live_restore_and_rotation() -> None:
