@@ -74,6 +74,7 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
     namespace, collection, short = name.split(".")
     module = importlib.import_module(f"ansible_collections.{namespace}.{collection}.plugins.modules.{short}")
     import botocore.client
+    import botocore.loaders
 
     watch = Watch(name, arguments, check)
     send, start, deprecate = botocore.client.BaseClient._make_api_call, basic.AnsibleModule.__init__, basic.AnsibleModule.deprecate
@@ -96,6 +97,7 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
     with ExitStack() as stack:
         stack.enter_context(patch_module_args({**arguments, **{f"_ansible_{key}": value for key, value in internal.items()}}))
         stack.enter_context(mock.patch.object(botocore.client.BaseClient, "_make_api_call", called))
+        stack.enter_context(mock.patch.object(botocore.loaders.JSONFileLoader, "load_file", _load_once(botocore.loaders.JSONFileLoader.load_file)))
         stack.enter_context(mock.patch.object(basic.AnsibleModule, "__init__", started))
         stack.enter_context(mock.patch.object(basic.AnsibleModule, "deprecate", deprecated))
         stack.enter_context(mock.patch.object(basic.AnsibleModule, "_record_module_result", recorded))
@@ -108,10 +110,24 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
             pass
     if watch.result is None:
         raise RuntimeError(f"{name} ended without a result.")
-    result = plain(watch.result)
+    result = {"changed": False, **plain(watch.result)}
     if check and not result.get("failed"):
         plan.fill(result, {**plan.KNOWN_AFTER.get(name, {}), **(known_after or {})}, watch.find)
     return result
+
+
+_FILES: dict[str, Any] = {}
+
+
+def _load_once(load: Any) -> Any:
+    """botocore reads a service's description (EC2: 3 MB) anew for each session, and each module makes sessions of its own."""
+
+    def load_file(self: Any, path: str) -> Any:
+        if path not in _FILES:
+            _FILES[path] = load(self, path)
+        return _FILES[path]
+
+    return load_file
 
 
 def plain(data: Any, *, arguments: bool = False) -> Any:

@@ -1,0 +1,47 @@
+"""The promises of the provisioning roles that no cloud is needed for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[3]
+ROLES = ("network", "identity", "registry", "bucket", "certificate", "database", "load_balancer", "fleet", "outputs")
+
+
+def read(role: str, path: str) -> dict:
+    return yaml.safe_load((ROOT / "roles" / role / path).read_text(encoding="utf-8")) or {}
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_default_is_specified_and_every_option_has_a_default(role):
+    assert set(read(role, "defaults/main.yml")) == set(read(role, "meta/argument_specs.yml")["argument_specs"]["main"]["options"])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_entry_point_is_specified(role):
+    entries = {path.stem for path in (ROOT / "roles" / role / "tasks").glob("*.yml")} & {"main", "destroy", "users", "account"}
+    assert entries == set(read(role, "meta/argument_specs.yml")["argument_specs"])
+
+
+def test_a_host_may_pull_and_read_and_nothing_else():
+    statements = read("identity", "vars/main.yml")["__identity_policy"]["Statement"]
+    actions = {action for one in statements for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])}
+    assert actions == {
+        "ecr:GetAuthorizationToken",
+        "ecr:BatchCheckLayerAvailability",
+        "ecr:BatchGetImage",
+        "ecr:GetDownloadUrlForLayer",
+        "secretsmanager:GetSecretValue",
+        "ssm:GetParameter",
+        "ssm:GetParameters",
+        "ssm:GetParametersByPath",
+    }
+    assert [one["Action"] for one in statements if one["Resource"] == "*"] == ["ecr:GetAuthorizationToken"]
+
+
+def test_no_task_names_an_open_address_range_for_a_security_group():
+    text = (ROOT / "roles/network/tasks/security_groups.yml").read_text(encoding="utf-8")
+    assert "0.0.0.0" not in text
