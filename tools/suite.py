@@ -44,7 +44,7 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
         found.append(("roles", ["molecule", "test", *chosen], {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}))
     if "e2e" in parts:
         tests = [f"tests/e2e/test_{stack}.py"] if stack else sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
-        found += [(f"end to end {Path(path).stem.removeprefix('test_')}", ["pytest", "-q", "--maxfail=3", path], {}) for path in tests]
+        found += [(f"end to end {Path(path).stem.removeprefix('test_')}", ["pytest", "-q", "--maxfail=3", "--capture=sys", path], {}) for path in tests]
     return found
 
 
