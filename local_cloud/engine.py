@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -14,6 +16,7 @@ import docker.errors
 import docker.types
 
 LABEL = "flotilla.cloud"
+OWNER = "flotilla.owner"
 # Enough for systemd with a nested dockerd; SYS_TIME is left out because a guest would move the machine's clock with it.
 GUEST_CAPABILITIES = ("SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE")
 Files = Mapping[str, "bytes | tuple[bytes, int]"]
@@ -33,6 +36,30 @@ def connect() -> docker.DockerClient:
             raise EngineError("the docker engine may not be used by this user; fix: `sudo usermod -aG docker $USER`, then log in again") from error
         raise EngineError(f"no docker engine answers ({error}); fix: `make setup` as root starts one, or start your own") from error
     return client
+
+
+def process_name(pid: int | None = None, proc: Path = Path("/proc")) -> str:
+    """A process's name that no other has, before or after: boot/pid namespace/pid/start time. OSError when there is no such process."""
+    pid = pid or os.getpid()
+    state, *fields = (proc / str(pid) / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    if state == "Z":
+        raise ProcessLookupError(f"process {pid} has ended")
+    boot = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot}/{os.readlink(proc / str(pid) / 'ns/pid')}/{pid}/{fields[18]}"
+
+
+def ended(name: str) -> bool:
+    """Whether the process of this name has ended for certain; one of another pid namespace may live."""
+    boot, namespace, pid, _ = name.split("/")
+    here = process_name().split("/")
+    if boot != here[0]:
+        return True
+    if namespace != here[1]:
+        return False
+    try:
+        return process_name(int(pid)) != name
+    except OSError:
+        return True
 
 
 def archive(files: Files) -> bytes:
@@ -55,6 +82,7 @@ class Engine:
         self.identity = identity
         self.client = client or connect()
         self.api = self.client.api
+        self.labels = {LABEL: identity, OWNER: process_name()}
 
     # ---- containers
 
@@ -106,7 +134,7 @@ class Engine:
             hostname=hostname,
             environment=dict(environment or {}),
             ports=list(ports or {}),
-            labels={LABEL: self.identity, **(labels or {})},
+            labels={**self.labels, **(labels or {})},
             host_config=configuration,
             networking_config=networking,
         )
@@ -197,7 +225,7 @@ class Engine:
         """Make a bridge with this block. EngineError when another network of the machine has addresses of it."""
         pool = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=cidr, gateway=gateway)])
         try:
-            self.client.networks.create(name, driver="bridge", ipam=pool, labels={LABEL: self.identity})
+            self.client.networks.create(name, driver="bridge", ipam=pool, labels=self.labels)
         except docker.errors.APIError as error:
             if "overlaps" in str(error):
                 text = f"the addresses {cidr} are taken by another docker network of this machine; see `docker network ls`, or set FLOTILLA_CLOUD_NETWORK"
@@ -245,6 +273,14 @@ class Engine:
         if count:
             say(f"removed {count} containers, networks and volumes")
         return count
+
+    def abandoned(self) -> list[str]:
+        """The other clouds of this engine of which containers or networks are left although the process that made them has ended."""
+        owners: dict[str, set[str]] = {}
+        listed = [*self.api.containers(all=True, filters={"label": OWNER}), *self.api.networks(filters={"label": OWNER})]
+        for labels in (one["Labels"] for one in listed):
+            owners.setdefault(labels[LABEL], set()).add(labels[OWNER])
+        return sorted(identity for identity, names in owners.items() if identity != self.identity and all(ended(name) for name in names))
 
     def events(self, kinds: Iterable[str]) -> Any:
         """A stream of this cloud's container events of these kinds (start, die …)."""

@@ -44,10 +44,11 @@ def serve(settings: Settings) -> int:
     from werkzeug.serving import BaseWSGIServer, make_server
 
     from .cloud import Cloud
+    from .failures import answering
 
     cloud = Cloud(settings)
     cloud.install()
-    application = DomainDispatcherApplication(create_backend_app)
+    application = DomainDispatcherApplication(answering(create_backend_app))
     servers: dict[str, BaseWSGIServer] = {}
 
     def routed(environment: dict[str, Any], answer: Any) -> Any:
@@ -115,13 +116,14 @@ def ask(settings: Settings, timeout: float = 30.0) -> dict[str, Any] | None:
 
 
 def up(settings: Settings, say: Say) -> None:
-    """Start the cloud, or leave it when it runs. What a killed one left is removed first."""
+    """Start the cloud, or leave it when it runs. What killed ones left, this one or others of this machine, is removed first."""
     engine = Engine(settings.identity)
     if pid_of(settings) and ask(settings):
         say(f"the local cloud runs already at {settings.endpoint}")
         return
     end(settings, say)
-    engine.clear(say)
+    for identity in (settings.identity, *engine.abandoned()):
+        Engine(identity, engine.client).clear(say)
     images.build(images.CLOUD, say)
     settings.state.mkdir(parents=True, exist_ok=True)
     for name in ("ready", "pid"):

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """Where a service's releases lie on a host, and how one of them becomes the current one. Files only; no docker, no systemd.
 
-    /etc/flotilla/<service>/releases/<number>/     everything that a release fixes: unit, environment, names of secrets; written once, whole or not at all
-    /etc/flotilla/<service>/current                link to the release that the unit starts
-    /etc/systemd/system/flotilla-<service>.service link to the unit of that release
+/etc/flotilla/<service>/releases/<number>/     everything that a release fixes: unit, environment, names of secrets; written once, whole or not at all
+/etc/flotilla/<service>/current                link to the release that the unit starts
+/etc/systemd/system/flotilla-<service>.service link to the unit of that release
 """
 
 from __future__ import annotations
