@@ -138,7 +138,7 @@ class System:
 
     def play(self, verb: str, *options: str, **variables: Any) -> Run:
         run = self.command(self.playbook(verb, *options, **variables))
-        run.name = " ".join([verb, *options, *(f"{name}={value}" for name, value in variables.items())])
+        run.name = " ".join([verb, *options, *(name if isinstance(value, dict) else f"{name}={value}" for name, value in variables.items())])
         say(f"{run.name}: exit {run.code}, changed {run.changed}, {run.seconds:.0f} s")
         # One deprecation is the inventory plugin's own (amazon.aws 10.1.2, TemplatedOptions); nothing else may use what a later ansible-core removes.
         deprecated = [line for line in run.output.splitlines() if "[DEPRECATION WARNING]" in line and "disable_lookups" not in line]

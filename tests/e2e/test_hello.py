@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 import requests
+import yaml
 
-from tests.e2e.system import BUILD, System, say, wait_for
+from tests.e2e.system import BUILD, ROOT, System, say, wait_for
 from tools import stack_images
 
 pytestmark = pytest.mark.e2e
@@ -292,16 +293,29 @@ def test_the_number_of_hosts_is_one_variable(system: System, released: dict[str,
 
 
 def test_destroy_removes_all_of_it_and_nothing_else(system: System, released: dict[str, str]) -> None:
-    foreign = system.client("ec2").create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
+    ec2, rds = system.client("ec2"), system.client("rds")
+    foreign = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
     hosts = set(system.instances())
-    assert system.play("destroy", "--check").succeeded().changed > 5
+    local = yaml.safe_load((ROOT / "inventories/local/group_vars/all/environment.yml").read_text())["flotilla_environment"]
+    protected = {"flotilla_environment": {**local, "protected": True}}
+    system.play("provision", **protected).succeeded()
+    assert [one["DeletionProtection"] for one in rds.describe_db_instances()["DBInstances"]] == [True]
+    assert system.play("destroy", "--check", **protected).succeeded().changed > 5
+    system.play("destroy", **protected).refused("environment local is protected", "destroy_confirmation=hello-local")
     assert set(system.instances()) == hosts
-    system.play("destroy").succeeded()
+
+    confirmed = {**protected, "destroy_confirmation": "hello-local"}
+    destroy = system.start("destroy", **confirmed)
+    wait_for("the load balancer gone", lambda: not system.client("elbv2").describe_load_balancers()["LoadBalancers"], 120, 0.1)
+    os.killpg(destroy.pid, signal.SIGKILL)
+    destroy.wait()
+    say("killed destroy with the load balancer gone")
+    system.play("destroy", **confirmed).succeeded()
     assert system.instances() == {}
-    ec2 = system.client("ec2")
     assert ec2.describe_vpcs(Filters=[{"Name": "tag:flotilla:stack", "Values": ["hello"]}])["Vpcs"] == []
     assert [vpc["VpcId"] for vpc in ec2.describe_vpcs(VpcIds=[foreign])["Vpcs"]] == [foreign]
-    assert system.client("rds").describe_db_instances()["DBInstances"] == []
+    assert rds.describe_db_instances()["DBInstances"] == []
+    assert [one["DBSnapshotIdentifier"].startswith("hello-local") for one in rds.describe_db_snapshots()["DBSnapshots"]] == [True]
     assert system.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
     assert system.client("elbv2").describe_target_groups()["TargetGroups"] == []
     assert system.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"] == []
@@ -309,4 +323,4 @@ def test_destroy_removes_all_of_it_and_nothing_else(system: System, released: di
     assert [role["RoleName"] for role in system.client("iam").list_roles()["Roles"] if "hello" in role["RoleName"]] == []
     assert system.client("s3").list_buckets()["Buckets"] == []
     assert system.client("ssm").describe_parameters()["Parameters"] == []
-    assert system.play("destroy").succeeded().changed == 0
+    assert system.play("destroy", **confirmed).succeeded().changed == 0
