@@ -173,7 +173,7 @@ def make_key(settings: Settings) -> None:
 
 def write_variables(settings: Settings) -> None:
     """`local.env` beside the state directory, to be read by a shell: `. build/local.env`."""
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.variables().items()]
+    lines = [f"export {name}={shlex.quote(value)}" for name, value in settings.shell_variables().items()]
     (settings.state.parent / "local.env").write_text("\n".join(lines) + "\n")
 
 

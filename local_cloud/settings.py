@@ -12,6 +12,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"  # moto's account
 REGION = "eu-central-1"
+LONGEST_CHECKOUT = 64  # of 108 bytes: /.ansible/cp/, ten characters of ansible's and seventeen of ssh's follow
 BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: nobody's network
 
 
@@ -87,3 +88,8 @@ class Settings:
             "FLOTILLA_CLOUD_STATE": str(self.state),
             "FLOTILLA_CLOUD_NETWORK": self.network,
         }
+
+    def shell_variables(self) -> dict[str, str]:
+        """The same for a shell in the checkout."""
+        sockets = {} if len(str(CHECKOUT)) <= LONGEST_CHECKOUT else {"ANSIBLE_SSH_CONTROL_PATH_DIR": "~/.ansible/cp"}
+        return {**self.variables(), **sockets}

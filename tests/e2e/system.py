@@ -21,6 +21,8 @@ import urllib3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from local_cloud.settings import Settings
+
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "e2e"
 PORT = 4641
@@ -87,7 +89,6 @@ class System:
     runs: int = 0
 
     def __post_init__(self) -> None:
-        state = BUILD / "cloud"
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
         self.environment = {
             **known,
@@ -95,15 +96,7 @@ class System:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_DEPRECATION_WARNINGS": "true",
-            "FLOTILLA_CLOUD_PORT": str(PORT),
-            "FLOTILLA_CLOUD_STATE": str(state),
-            "FLOTILLA_CLOUD_NETWORK": NETWORK,
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{PORT}",
-            "AWS_REGION": "eu-central-1",
-            "AWS_DEFAULT_REGION": "eu-central-1",
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "secret-of-no-account",
-            "AWS_EC2_METADATA_DISABLED": "true",
+            **Settings(PORT, BUILD / "cloud", NETWORK).shell_variables(),
         }
 
     http = f"http://127.0.0.1:{PORT + 3}"

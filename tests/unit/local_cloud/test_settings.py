@@ -10,6 +10,7 @@ import pytest
 
 from local_cloud import __main__ as command
 from local_cloud import engine
+from local_cloud import settings as settings_module
 from local_cloud.authority import Authority
 from local_cloud.settings import CHECKOUT, Settings, SettingsError
 
@@ -35,6 +36,12 @@ def test_clouds_side_by_side_have_names_of_their_own(tmp_path: Path) -> None:
 def test_the_secret_key_is_no_part_of_a_name() -> None:
     """Ansible masks the key's text wherever it stands in a result: with `local`, every hello-local-… would become hello-********-…"""
     assert Settings.from_environment({}).variables()["AWS_SECRET_ACCESS_KEY"] not in "arn:aws:iam::123456789012:role/hello-local-host"
+
+
+def test_the_path_of_an_ssh_socket_fits_however_long_the_checkouts_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for length, elsewhere in ((64, None), (65, "~/.ansible/cp")):
+        monkeypatch.setattr(settings_module, "CHECKOUT", Path("/" + "x" * (length - 1)))
+        assert Settings.from_environment({}).shell_variables().get("ANSIBLE_SSH_CONTROL_PATH_DIR") == elsewhere
 
 
 def test_status_of_a_cloud_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
