@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import fcntl
 import json
 import os
 import re
@@ -271,7 +272,16 @@ class Demo:
 def main() -> int:
     parser = argparse.ArgumentParser(description="A stack on the local cloud, up to a second release under load.")
     parser.add_argument("--stack", default="hello")
-    return Demo(parser.parse_args().stack).run()
+    demo = Demo(parser.parse_args().stack)
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "demo.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise PhaseFailed(
+                "demo", "another `make demo` runs in this directory.\nTo mend it: let it end, or end it, and give the same command again"
+            ) from error
+        return demo.run()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+from pathlib import Path
+
 import pytest
 
 from tools import demo, suite
@@ -31,6 +34,15 @@ def test_the_next_version_follows_the_live_one(tag: str | None, number: int) -> 
 def test_an_unknown_stack_is_refused_with_those_that_exist() -> None:
     with pytest.raises(PhaseFailed, match="no stack 'helo'; stacks are: .*hello"):
         demo.Demo("helo")
+
+
+def test_a_second_demo_in_the_same_directory_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo, "BUILD", tmp_path)
+    monkeypatch.setattr("sys.argv", ["demo"])
+    with (tmp_path / "demo.lock").open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        with pytest.raises(PhaseFailed, match="another `make demo` runs in this directory"):
+            demo.main()
 
 
 def test_the_suite_has_a_step_for_each_part() -> None:
