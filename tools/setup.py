@@ -25,6 +25,8 @@ LINK = ROOT / ".ansible" / "collections" / "ansible_collections" / "flotilla" / 
 ENGINE_RECORD = BUILD / "docker" / "engine.json"
 # Command → the Debian package that brings it. What the local cloud and the tests run on this machine.
 COMMANDS = {"docker": "docker.io", "mmdebstrap": "mmdebstrap", "ssh": "openssh-client", "ssh-keygen": "openssh-client"}
+# mmdebstrap, run by a plain user, changes into a user namespace of several users with it.
+COMMANDS_OF_USERS = {"newuidmap": "uidmap"}
 ENGINE_PACKAGES = ["docker.io", "iptables"]
 
 
@@ -158,7 +160,8 @@ def make_engine(phases: Phases) -> None:
             "no docker engine runs here, and only root can start one.\n"
             "To mend it: sudo apt-get install docker.io && sudo usermod -aG docker $USER, log in again; or run the same command as root",
         )
-    missing = sorted({package for command, package in COMMANDS.items() if not shutil.which(command)})
+    needed = COMMANDS if os.geteuid() == 0 else COMMANDS | COMMANDS_OF_USERS
+    missing = sorted({package for command, package in needed.items() if not shutil.which(command)})
     if not good:
         missing = sorted({*missing, *(package for package, command in (("docker.io", "dockerd"), ("iptables", "iptables")) if not shutil.which(command))})
     if missing:

@@ -23,7 +23,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, root: bool, commands: set[str], eng
     monkeypatch.delenv("DOCKER_HOST", raising=False)
 
 
-ALL = {"docker", "dockerd", "iptables", "mmdebstrap", "ssh", "ssh-keygen"}
+ALL = {"docker", "dockerd", "iptables", "mmdebstrap", "newuidmap", "ssh", "ssh-keygen"}
 
 
 def test_a_machine_with_everything_is_left_alone(monkeypatch: pytest.MonkeyPatch, phases: Phases) -> None:
@@ -38,6 +38,7 @@ def test_a_machine_with_everything_is_left_alone(monkeypatch: pytest.MonkeyPatch
         (set(), (False, "no docker command"), ["no docker engine runs here", "usermod -aG docker"]),
         (ALL, (False, "permission denied while trying to connect"), ["may not talk to the docker engine", "usermod -aG docker $USER"]),
         (ALL - {"mmdebstrap", "ssh"}, (True, "28.0"), ["mmdebstrap, openssh-client", "sudo apt-get install mmdebstrap openssh-client"]),
+        (ALL - {"newuidmap"}, (True, "28.0"), ["sudo apt-get install uidmap"]),
     ],
 )
 def test_without_root_the_fix_is_named(monkeypatch: pytest.MonkeyPatch, phases: Phases, commands: set[str], engine: tuple[bool, str], words: list[str]) -> None:
@@ -56,7 +57,7 @@ def test_an_engine_elsewhere_that_does_not_answer_is_not_replaced(monkeypatch: p
 
 
 def test_root_installs_what_is_missing(monkeypatch: pytest.MonkeyPatch, phases: Phases) -> None:
-    machine(monkeypatch, True, ALL - {"mmdebstrap"}, (True, "28.0"))
+    machine(monkeypatch, True, ALL - {"mmdebstrap", "newuidmap"}, (True, "28.0"))
     installed: list[str] = []
     monkeypatch.setattr(setup, "install_packages", lambda phases, packages, why: installed.extend(packages))
     setup.make_engine(phases)
