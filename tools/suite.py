@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,6 +16,9 @@ from tools.phases import BUILD, ROOT, Phases, elapsed_text, main_guard
 
 BIN = Path(sys.executable).parent
 PARTS = ["lint", "unit", "roles", "e2e"]
+# What molecule notes of a run: kept here, not in the user's home, and cleared before each run - a killed one's says that its cloud still stands.
+MOLECULE = BUILD / "molecule" / "ephemeral"
+MOLECULE_ENVIRONMENT = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "MOLECULE_EPHEMERAL_DIRECTORY": str(MOLECULE)}
 
 
 def environment() -> dict[str, str]:
@@ -40,12 +45,35 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
         found.append(("unit tests", ["pytest", "-q", "-n", "2", "-m", "not docker", "tests/unit"], {}))
         found.append(("data planes", ["pytest", "-q", "-m", "docker", "tests/unit"], {}))
     if "roles" in parts:
-        chosen = ["--scenario-name", role] if role else ["--all"]
-        found.append(("roles", ["molecule", "test", *chosen], {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}))
+        found.append(("roles", molecule(role), MOLECULE_ENVIRONMENT))
     if "e2e" in parts:
         tests = [f"tests/e2e/test_{stack}.py"] if stack else sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
         found += [(f"end to end {Path(path).stem.removeprefix('test_')}", ["pytest", "-q", "--maxfail=3", "--capture=sys", path], {}) for path in tests]
     return found
+
+
+def molecule(role: str | None = None) -> list[str]:
+    """The command that tests one role, or all."""
+    return ["molecule", "test", "--no-command-borders", *(["--scenario-name", role] if role else ["--all"])]
+
+
+def failed_role(log: str) -> str | None:
+    """The scenario that ended a run of all of them, read from molecule's log; None when it was none (the cloud itself did not start)."""
+    ends = re.findall(r"^ERROR\s+(\S+) ➜ \w+: Executed: Failed", re.sub(r"\x1b\[[0-9;]*m", "", log), re.MULTILINE)
+    return next((name for name in ends if name != "default"), None)
+
+
+def again(phases: Phases, role: str | None) -> None:
+    """Run the role that has failed once more, alone and with all that it says: in a run of all roles its words stand far above the end of the log."""
+    name = None if role else failed_role(phases.log("roles").read_text(encoding="utf-8", errors="replace"))
+    if name:
+        forget_molecule()
+        phases.run(f"role {name} alone", [str(BIN / "molecule"), *molecule(name)[1:]], MOLECULE_ENVIRONMENT, timeout=1200, check=False, stream=True)
+
+
+def forget_molecule() -> None:
+    """Clear what molecule noted of an earlier run. What that run left in the docker engine is removed when the cloud starts."""
+    shutil.rmtree(MOLECULE, ignore_errors=True)
 
 
 def main() -> int:
@@ -64,11 +92,15 @@ def main() -> int:
         del os.environ[name]
     for name, command, more in steps(options.parts or PARTS, options.role, options.stack):
         names.append(name)
-        stream = command[0] == "pytest"
+        stream = command[0] == "pytest" or (name == "roles" and options.role is not None)
+        if name == "roles":
+            forget_molecule()
         code = phases.run(name, [str(BIN / command[0]), *command[1:]], more, timeout=2400, check=False, stream=stream)
         if code:
             failed.append(name)
             phases.say(phases.failure(name, code, shown=stream))
+            if name == "roles":
+                again(phases, options.role)
     phases.say("")
     for name in names:
         phases.say(f"  {'FAILED' if name in failed else 'passed'}  {name:<28} {elapsed_text(phases.times.get(name, 0.0)):>12}")

@@ -49,4 +49,4 @@ def test_the_suite_has_a_step_for_each_part() -> None:
     names = [name for name, _, _ in suite.steps(suite.PARTS)]
     for name in ("ruff", "yamllint", "mypy", "ansible-lint", "unit tests", "roles", "end to end hello"):
         assert name in names
-    assert suite.steps(["roles"], role="service")[0][1] == ["molecule", "test", "--scenario-name", "service"]
+    assert suite.steps(["roles"], role="service")[0][1][-2:] == ["--scenario-name", "service"]
