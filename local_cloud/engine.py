@@ -38,26 +38,28 @@ def connect() -> docker.DockerClient:
     return client
 
 
-def process_name(pid: int | None = None, proc: Path = Path("/proc")) -> str:
-    """A process's name that no other has, before or after: boot/pid namespace/pid/start time. OSError when there is no such process."""
-    pid = pid or os.getpid()
-    state, *fields = (proc / str(pid) / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+def started(pid: int) -> str:
+    """When a process started, in clock ticks after the boot; any user may ask. OSError when there is no such process."""
+    state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     if state == "Z":
         raise ProcessLookupError(f"process {pid} has ended")
-    boot = (proc / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return f"{boot}/{os.readlink(proc / str(pid) / 'ns/pid')}/{pid}/{fields[18]}"
+    return fields[18]
+
+
+def process_name() -> str:
+    """A name of this process that no other has, before or after: boot/pid namespace/pid/start time."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return f"{boot}/{os.readlink('/proc/self/ns/pid')}/{os.getpid()}/{started(os.getpid())}"
 
 
 def ended(name: str) -> bool:
     """Whether the process of this name has ended for certain; one of another pid namespace may live."""
-    boot, namespace, pid, _ = name.split("/")
+    boot, namespace, pid, start = name.split("/")
     here = process_name().split("/")
-    if boot != here[0]:
-        return True
-    if namespace != here[1]:
-        return False
+    if boot != here[0] or namespace != here[1]:
+        return boot != here[0]
     try:
-        return process_name(int(pid)) != name
+        return started(int(pid)) != start
     except OSError:
         return True
 

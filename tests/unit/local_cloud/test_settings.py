@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,3 +91,25 @@ def shakes(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> bool:
             except ssl.SSLError:
                 return False
     return done == {0, 1}
+
+
+def test_a_process_is_known_by_boot_namespace_number_and_start() -> None:
+    name = engine.process_name()
+    boot, namespace, pid, start = name.split("/")
+    assert not engine.ended(name)
+    assert engine.ended("/".join((boot, namespace, pid, str(int(start) + 1)))), "the number was given to another process"
+    assert engine.ended("/".join(("another-boot", namespace, pid, start)))
+    assert not engine.ended("/".join((boot, "pid:[1]", pid, start))), "nothing is known about processes of another namespace"
+    child = subprocess.Popen(["true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert engine.ended("/".join((boot, namespace, str(child.pid), "1"))), "it waits for its parent"
+    child.wait()
+
+
+def test_a_process_of_another_user_is_not_taken_for_ended() -> None:
+    """What only its owner may read of a process must not be asked for: a plain user would clear root's clouds."""
+    init = f"{engine.process_name().rsplit('/', 2)[0]}/1/{engine.started(1)}"
+    program = "import os, sys; from local_cloud import engine; engine.ended(sys.argv[1]); os.setuid(65534); sys.exit(engine.ended(sys.argv[1]))"
+    if os.geteuid() == 0:
+        assert subprocess.run([sys.executable, "-c", program, init], cwd=CHECKOUT, check=False).returncode == 0
+    assert not engine.ended(init)
