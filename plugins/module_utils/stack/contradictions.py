@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
+import re
 from typing import Any
 
 from . import references
@@ -12,19 +14,23 @@ from .validate import Problems, nearest, shown
 
 PRIVATE = [ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")]
 NAME_LIMIT = 32  # target groups and load balancers: "must have a maximum of 32 characters"
+CONDITION_LIMIT = 5  # values of the conditions of one rule of a listener
 RESERVED = 5  # addresses of each subnet that AWS keeps for itself
+GROUPS = ("lb", "int", "tcp", "database", "cache", "media")  # security groups <prefix>-<one of these>; a fleet's is <prefix>-<fleet>
 SECRET_WORDS = ("PASSWORD", "SECRET", "TOKEN", "API_KEY", "PRIVATE_KEY", "CREDENTIALS", "PASSWD")
+WELL_KNOWN = re.compile(
+    r"(change[-_ ]?me.*|s[e3]cret|pass(word|wd)?|admin|root|default|test|demo|example|dev|let[-_]?me[-_]?in|qwerty|token|(my|super)[-_]?secret|1234)[0-9!]*",
+    re.IGNORECASE,
+)
 
 
-def stack(given: dict[str, Any], problems: Problems) -> None:
-    """Contradictions within a stack file (already checked key by key)."""
+def stack(given: dict[str, Any], problems: Problems, laid_over: dict[str, Any] | None = None) -> None:
+    """Contradictions within a stack file (already checked key by key). `laid_over`: variables that come from the environment, by service."""
     fleets = given.get("fleets") or {}
-    services = given.get("services") or {}
+    services = {name: service for name, service in (given.get("services") or {}).items() if service}
     ports: dict[tuple[str, int], str] = {}
     used: set[str] = set()
     for name, service in services.items():
-        if not service:
-            continue
         path = f"services.{name}"
         fleet = service.get("fleet")
         if fleet is None and len(fleets) == 1:
@@ -43,24 +49,118 @@ def stack(given: dict[str, Any], problems: Problems) -> None:
                 problems.add(f"{path}.port", f"{port} is taken on fleet {fleet} by service {other}; give each service of a fleet its own port")
         if port == 22:
             problems.add(f"{path}.port", "22 is the hosts' ssh port; give another, e.g. 8080")
+        _exposure(path, service, problems)
         _health(path, service, problems)
-        _environment(path, service, bool(given.get("database")), problems)
+        _environment(name, service, given, (laid_over or {}).get(name) or {}, problems)
         _release(path, service, fleets.get(fleet) or {}, problems)
-    public = [name for name, service in services.items() if service and service.get("exposure") == "public"]
-    if len(public) > 1:
-        problems.add("services", f"{', '.join(public)} are all public; one public service per stack is supported so far, give the others exposure: none")
+        _state(path, service, fleets.get(fleet) or {}, given, problems)
+    _addresses(services, problems)
     for name in fleets:
         if name not in used:
             problems.add(f"fleets.{name}", "no service runs on this fleet; name it in a service's fleet or leave it out")
+        if name in GROUPS:
+            problems.add(f"fleets.{name}", f"the name is taken: a fleet's security group would be that of another part of the stack ({', '.join(GROUPS)})")
         _sizes(f"fleets.{name}", fleets[name] or {}, problems)
-    if given.get("database") and not any("database." in str(service) for service in services.values()):
-        problems.add("database", "no service refers to it; use ${database.host} and its like in a service's environment, or leave it out")
+    _used(given, services, problems)
+    adopted(given.get("network"), "network", problems)
+
+
+def _addresses(services: dict[str, Any], problems: Problems) -> None:
+    """Services that share a load balancer must be told apart."""
+    public = {name: service for name, service in services.items() if service.get("exposure") == "public"}
+    default = [name for name, service in public.items() if not service.get("hosts") and not service.get("paths")]
+    if len(default) > 1:
+        problems.add(
+            "services",
+            f"{', '.join(default)} are all public and answer everything; one service may be the default, give the others hosts: or paths: "
+            "(or exposure: internal or none)",
+        )
+    rules: dict[str, str] = {}
+    for name, service in public.items():
+        if not service.get("hosts") and not service.get("paths"):
+            continue
+        other = rules.setdefault(repr((sorted(map(str, service.get("hosts") or [])), sorted(map(str, service.get("paths") or [])))), name)
+        if other != name:
+            problems.add(f"services.{name}", f"its hosts and paths are those of {other}, which comes first and takes every request; give it others")
+    listeners: dict[tuple[str, int], str] = {}
+    for name, service in services.items():
+        if service.get("exposure") != "internal":
+            continue
+        if service.get("port"):
+            other = listeners.setdefault((service.get("protocol") or "http", service["port"]), name)
+            if other != name:
+                problems.add(
+                    f"services.{name}.port",
+                    f"{service['port']} is the internal load balancer's port for service {other} already; give each internal service a port of its own "
+                    "(container_port may stay)",
+                )
+        if not any(references.uses(one, f"service.{name}") for other, one in services.items() if other != name):
+            reference = f"service.{name}.{references.SERVICE[service.get('protocol') or 'http'][0]}"
+            problems.add(
+                f"services.{name}.exposure",
+                f"internal, and no service refers to it, so nobody could reach it; use ${{{reference}}} in its clients' environment, or exposure: none",
+            )
+
+
+def _exposure(path: str, service: dict[str, Any], problems: Problems) -> None:
+    exposure, rules = service.get("exposure"), [key for key in ("hosts", "paths") if service.get(key)]
+    if service.get("protocol") == "tcp" and exposure != "internal":
+        problems.add(f"{path}.protocol", f"tcp with exposure {exposure}; the {exposure} kind is http, tcp goes with exposure: internal")
+    if exposure != "public":
+        for key in rules:
+            problems.add(f"{path}.{key}", f"only public services have {key}, and this one is {exposure}; leave it out or take exposure: public")
+    elif sum(len(service[key]) for key in rules) > CONDITION_LIMIT:
+        problems.add(path, f"hosts and paths have more than {CONDITION_LIMIT} values together, AWS's limit for a rule; use wildcards, or leave some out")
+
+
+def _used(given: dict[str, Any], services: dict[str, Any], problems: Problems) -> None:
+    """What a stack leans on must be used by a service, and the other way round."""
+    for what in ("database", "cache"):
+        if given.get(what) and not any(references.uses(service, what) for service in services.values()):
+            problems.add(what, f"no service refers to it; use ${{{what}.host}} and its like in a service's environment, or leave it out")
+    if given.get("media") is not None and not any(service.get("media") for service in services.values()):
+        problems.add("media", "no service uses it; give one a media: path, or leave it out")
+    for name in given.get("secrets") or {}:
+        if not any(f"secret.{name}" in references.of(service) for service in services.values()):
+            problems.add(f"secrets.{name}", f"no service takes it; give one secrets: {{{name}: ${{secret.{name}}}}}, or leave it out")
+    database = given.get("database") or {}
+    if database.get("name") and database.get("schemas"):
+        problems.add("database.schemas", "both name and schemas; put the name first into schemas and leave name out")
+    schemas = [one for one in database.get("schemas") or [] if one]
+    for position, one in enumerate(schemas):
+        if one in schemas[:position]:
+            problems.add(f"database.schemas[{position}]", f"{shown(one)} is named twice; name each schema once")
+    for name, service in services.items():
+        schema, path = service.get("schema"), f"services.{name}.schema"
+        if not schema:
+            continue
+        if not references.uses(service, "database"):
+            problems.add(path, f"{shown(schema)}, and the service does not refer to the database; use ${{database.host}} and its like, or leave it out")
+        elif schema not in (known := schemas or [database.get("name") or default_schema(given)]):
+            problems.add(path, f"{shown(schema)} is no schema of the database; {nearest(schema, known)}")
+    migrations: dict[str, str] = {}
+    for name, service in services.items():
+        if service.get("migration") and service.get("image"):
+            other = migrations.setdefault(service["image"], name)
+            if other != name:
+                problems.add(f"services.{name}.migration", f"{other} has one for the same image, and both would run; leave one of them out")
+
+
+def default_schema(given: dict[str, Any]) -> str:
+    """The schema of a database that names none."""
+    return re.sub(r"[^a-z0-9]", "_", str(given.get("name")))
 
 
 def _health(path: str, service: dict[str, Any], problems: Problems) -> None:
-    health = service.get("health")
-    if service.get("exposure") == "public" and not (health and health.get("path")):
-        problems.add(f"{path}.health.path", "missing; a public service needs a health path, e.g. health: {path: /healthz}")
+    health, exposure = service.get("health"), service.get("exposure")
+    if service.get("protocol") == "tcp":
+        if health and health.get("path"):
+            problems.add(f"{path}.health.path", "a tcp service is healthy when it takes connections; leave the path out")
+    elif exposure in ("public", "internal") and not (health and health.get("path")):
+        problems.add(
+            f"{path}.health.path",
+            f"missing; {'a public' if exposure == 'public' else 'an internal'} service needs a health path, e.g. health: {{path: /healthz}}",
+        )
     if health and health.get("timeout_seconds") and health.get("interval_seconds") and health["timeout_seconds"] >= health["interval_seconds"]:
         problems.add(
             f"{path}.health.timeout_seconds",
@@ -68,33 +168,91 @@ def _health(path: str, service: dict[str, Any], problems: Problems) -> None:
         )
 
 
-def _environment(path: str, service: dict[str, Any], database: bool, problems: Problems) -> None:
-    known = references.available(database)
-    for name, value in (service.get("environment") or {}).items():
-        place = f"{path}.environment.{name}"
-        if name.startswith("FLOTILLA_"):
+def _state(path: str, service: dict[str, Any], fleet: dict[str, Any], given: dict[str, Any], problems: Problems) -> None:
+    """What is kept on a host, and where directories of a container come from."""
+    name = service.get("fleet")
+    single = fleet.get("min") == 1 and fleet.get("max") in (1, None)
+    if service.get("strategy") == "recreate" and fleet and not single:
+        problems.add(
+            f"{path}.strategy",
+            f"recreate is for one host, and fleet {name} has {fleet.get('min')} to {fleet.get('max') or fleet.get('min')}; "
+            f"set fleets.{name}: {{min: 1, max: 1}}, or strategy: rolling",
+        )
+    volumes = [one for one in service.get("volumes") or [] if one]
+    if volumes and service.get("strategy") != "recreate":
+        problems.add(f"{path}.volumes", "a volume is on one host at a time; set strategy: recreate and a fleet with min: 1 and max: 1, or use media")
+    if service.get("media") and given.get("media") is None:
+        problems.add(f"{path}.media", "the stack has no shared media; add media: {} to the stack, or leave it out")
+    taken: dict[str, str] = {}
+    places = [(f"tmpfs[{position}]", one) for position, one in enumerate(service.get("tmpfs") or [])] + [("media", service.get("media"))]
+    for position, volume in enumerate(volumes):
+        places.append((f"volumes[{position}].path", volume.get("path")))
+        if volume.get("name") in [one.get("name") for one in volumes[:position]]:
+            problems.add(f"{path}.volumes[{position}].name", f"{shown(volume['name'])} is named twice; name each volume once")
+    for key, place in places:
+        if place and (other := taken.setdefault(place.rstrip("/"), key)) != key:
+            problems.add(f"{path}.{key}", f"{shown(place)} is taken by {other}; give each a directory of its own")
+
+
+def _environment(name: str, service: dict[str, Any], given: dict[str, Any], laid_over: dict[str, Any], problems: Problems) -> None:
+    known, hidden = references.available(given, name), references.secrets(given)
+    for variable, value in (service.get("environment") or {}).items():
+        place = f"environment: variables.{name}.{variable}" if variable in laid_over else f"services.{name}.environment.{variable}"
+        if variable.startswith("FLOTILLA_"):
             problems.add(place, "names that begin with FLOTILLA_ are set by the release; choose another")
         for one in references.named(str(value)):
-            if one in references.SECRETS:
+            if references.is_secret(one):
                 problems.add(
-                    place, f"${{{one}}} is a secret and never an environment variable; take it as a file: secrets: {{{one.replace('.', '_')}: ${{{one}}}}}"
+                    place,
+                    f"${{{one}}} is a secret and never stands in a plain environment; take it under secrets: as a file "
+                    f"({{{one.replace('.', '_')}: ${{{one}}}}}) "
+                    f"or as a variable ({{{variable}: ${{{one}}}}})",
                 )
             elif one not in known:
-                _unknown(place, one, known, database, problems)
-        if value is not None and not references.named(str(value)) and any(word in name for word in SECRET_WORDS) and not name.endswith(("_FILE", "_PATH")):
-            problems.add(place, f"{name} looks like a secret, and a stack file is no place for one; take it as a file: secrets: {{{name.lower()}: ${{…}}}}")
-    for name, value in (service.get("secrets") or {}).items():
-        place = f"{path}.secrets.{name}"
+                _unknown(place, one, known, name, given, problems)
+        _literal_secret(place, variable, value, problems)
+    for variable, value in (service.get("secrets") or {}).items():
+        place = f"services.{name}.secrets.{variable}"
+        if variable.startswith("FLOTILLA_"):
+            problems.add(place, "names that begin with FLOTILLA_ are set by the release; choose another")
+        if variable in (service.get("environment") or {}):
+            problems.add(place, "the name stands in environment too; leave one of them out")
         for one in references.named(str(value or "")):
-            if one not in references.SECRETS or not database:
-                _unknown(place, one, list(references.SECRETS) if database else [], database, problems)
+            if one not in hidden:
+                _unknown(place, one, hidden, name, given, problems)
 
 
-def _unknown(place: str, name: str, known: list[str], database: bool, problems: Problems) -> None:
-    if name.startswith("database.") and not database:
-        problems.add(place, f"${{{name}}} needs a database and the stack has none; add database: {{engine: mysql}}")
+def _literal_secret(place: str, name: str, value: str | None, problems: Problems) -> None:
+    """A secret in a stack file is in everybody's hands; a well-known one in the whole world's."""
+    if value is None or references.named(str(value)) or not any(word in name for word in SECRET_WORDS) or name.endswith(("_FILE", "_PATH")):
+        return
+    fix = f"have it generated (secrets: {{{name.lower()}: {{}}}} in the stack) and take it in the service: secrets: {{{name}: ${{secret.{name.lower()}}}}}"
+    if WELL_KNOWN.fullmatch(str(value)):
+        problems.add(place, f"{shown(value)} is a well-known default and no secret; {fix}")
     else:
-        problems.add(place, f"${{{name}}} names nothing; {nearest(name, known) if known else 'nothing can be referred to here'}")
+        problems.add(place, f"{name} looks like a secret, and a stack file is no place for one; {fix}")
+
+
+def _unknown(place: str, reference: str, known: list[str], name: str, given: dict[str, Any], problems: Problems) -> None:
+    """A reference that names nothing: what is missing, or what was meant, and all that there is."""
+    kind, _, rest = reference.partition(".")
+    other = rest.rpartition(".")[0]
+    exposure = ((given.get("services") or {}).get(other) or {}).get("exposure")
+    text = f"${{{reference}}} "
+    if kind in ("database", "cache") and not given.get(kind):
+        text += f"needs a {kind} and the stack has none; add {kind}: {{engine: {'mysql' if kind == 'database' else 'redis'}}}"
+    elif reference == "media.path":
+        text += "needs the service's place for media; add media: /path/in/the/container to it"
+    elif kind == "service" and other == name:
+        text += "is the service itself; it knows its own port, and its clients refer to it"
+    elif kind == "service" and exposure not in (None, "internal"):
+        text += f"leads to a service with exposure {exposure}; only internal ones can be referred to, give {other} exposure: internal"
+    elif kind == "secret":
+        text += f"names no secret of the stack; add secrets: {{{rest}: {{}}}}"
+    else:
+        near = difflib.get_close_matches(reference, known, n=1, cutoff=0.6)
+        text += f"names nothing; did you mean {near[0]!r}?" if near else "names nothing"
+    problems.add(place, f"{text}{'' if text.endswith('?') else '.'} There {'are ' + ', '.join(known) if known else 'is nothing to refer to'}")
 
 
 def _release(path: str, service: dict[str, Any], fleet: dict[str, Any], problems: Problems) -> None:
@@ -102,7 +260,7 @@ def _release(path: str, service: dict[str, Any], fleet: dict[str, Any], problems
     for position, batch in enumerate(release.get("batches") or []):
         if batch and batch.endswith("%") and int(batch[:-1]) > 100:
             problems.add(f"{path}.release.batches[{position}]", f"{shown(batch)} is more than the whole fleet; give at most 100%")
-    if release.get("min_healthy") and fleet.get("min") and release["min_healthy"] >= fleet["min"]:
+    if service.get("strategy") != "recreate" and release.get("min_healthy") and fleet.get("min") and release["min_healthy"] >= fleet["min"]:
         problems.add(
             f"{path}.release.min_healthy",
             f"{release['min_healthy']} hosts must stay in service and the fleet has {fleet['min']}: none could be updated; "
@@ -137,7 +295,35 @@ def environment(given: dict[str, Any], problems: Problems) -> None:
         problems.add("certificate", "both arn and domain; give the arn of a certificate in ACM, or a domain for one signed by itself")
     for name, fleet in (given.get("fleets") or {}).items():
         _sizes(f"fleets.{name}", fleet or {}, problems)
+    logins = [one["name"] for one in given.get("developers") or [] if one and one.get("name")]
+    for position, login in enumerate(logins):
+        if login in logins[:position]:
+            problems.add(f"developers[{position}].name", f"{shown(login)} is named twice; give each developer a login of their own")
+    network = given.get("network") or {}
+    adopted(network.get("adopt"), "network.adopt", problems)
+    if network.get("adopt") and network.get("subnets"):
+        problems.add("network.subnets", "given with adopt, and a VPC that is adopted keeps its subnets; leave one of them out")
+    if network and not network.get("adopt") and not network.get("cidr"):
+        problems.add("network.cidr", "missing; give the block of the VPC, e.g. 10.20.0.0/16, or a VPC to adopt: adopt: {vpc: {id: vpc-…}}")
     _blocks(given, len(zones), problems)
+
+
+def adopted(network: dict[str, Any] | None, path: str, problems: Problems) -> None:
+    """What is needed to find a VPC that exists."""
+    if network is None:
+        return
+    for part, single in (("vpc", "id"), ("public_subnets", "ids"), ("private_subnets", "ids")):
+        given = network.get(part) or {}
+        example = "{id: vpc-0123456789abcdef0} or {tags: {Name: main}}" if part == "vpc" else "{ids: [subnet-…, subnet-…]} or {tags: {Tier: private}}"
+        if given.get(single) and given.get("tags"):
+            problems.add(f"{path}.{part}", f"both {single} and tags; give one of them")
+        elif not given.get(single) and not given.get("tags"):
+            problems.add(f"{path}.{part}", f"missing; give {example}")
+        if part != "vpc" and given.get("ids") and len(set(given["ids"])) < 2:
+            problems.add(f"{path}.{part}.ids", f"{shown(given['ids'])} is one subnet; two in different zones are needed at least")
+    both = set((network.get("public_subnets") or {}).get("ids") or []) & set((network.get("private_subnets") or {}).get("ids") or [])
+    if both - {None}:
+        problems.add(path, f"{', '.join(sorted(both - {None}))} is named as public and as private; a subnet is one of them")
 
 
 def block(text: str | None, path: str, problems: Problems) -> ipaddress.IPv4Network | None:
@@ -199,18 +385,30 @@ def _blocks(given: dict[str, Any], zones: int, problems: Problems) -> None:
 def both(given: dict[str, Any], around: dict[str, Any], problems: Problems) -> None:
     """Contradictions between a stack file and an environment."""
     name, place = given.get("name"), around.get("name")
+    services = {one: service for one, service in (given.get("services") or {}).items() if service}
     if name and place:
         prefix = f"{name}-{place}"
-        for service, spec in (given.get("services") or {}).items():
-            if spec and spec.get("exposure") == "public" and len(f"{prefix}-{service}") > NAME_LIMIT:
+        for service, spec in services.items():
+            if spec.get("exposure") in ("public", "internal") and len(f"{prefix}-{service}") > NAME_LIMIT:
                 problems.add(
                     f"services.{service}",
                     f"its target group would be {prefix}-{service}, and AWS allows {NAME_LIMIT} characters; shorten the stack's, the environment's or its name",
                 )
+        if any(spec.get("exposure") == "internal" for spec in services.values()) and len(f"{prefix}-int") > NAME_LIMIT:
+            problems.add(
+                "name",
+                f"the internal load balancer would be {prefix}-int, and AWS allows {NAME_LIMIT} characters; shorten the stack's or the environment's name",
+            )
+    fleets = list(given.get("fleets") or {})
     for fleet in around.get("fleets") or {}:
-        if fleet not in (given.get("fleets") or {}):
-            problems.add(f"environment: fleets.{fleet}", f"the stack has no such fleet; {nearest(fleet, list(given.get('fleets') or {}))}")
+        if fleet not in fleets:
+            problems.add(f"environment: fleets.{fleet}", f"the stack has no such fleet; {nearest(fleet, fleets)}")
+    for service in around.get("variables") or {}:
+        if service not in services:
+            problems.add(f"environment: variables.{service}", f"the stack has no such service; {nearest(service, list(services))}")
     if given.get("database") and not around.get("database"):
         problems.add(
             "environment: database", "missing; the stack has a database, say how large: database: {instance_class: db.t4g.micro, certificate_authority_file: …}"
         )
+    if given.get("cache") and not around.get("cache"):
+        problems.add("environment: cache", "missing; the stack has a cache, say how large: cache: {node_type: cache.t4g.micro, certificate_authority_file: …}")

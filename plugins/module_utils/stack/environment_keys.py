@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from .spec import CIDR_TEXT, NAME, NAME_TEXT, Key
-from .stack_keys import FLEET
+from .spec import CIDR_TEXT, NAME, NAME_TEXT, VARIABLE, VARIABLE_TEXT, Key
+from .stack_keys import ADOPTED, FLEET
 
 CIDR = r"\d{1,3}(\.\d{1,3}){3}/\d{1,2}"
 BLOCKS = Key("A block of addresses.", pattern=CIDR, pattern_text=CIDR_TEXT)
@@ -39,8 +39,7 @@ ENVIRONMENT = Key(
             required=True,
             keys={
                 "cidr": Key(
-                    "Its addresses; each zone gets a public and a private subnet of it.",
-                    required=True,
+                    "Its addresses; each zone gets a public and a private subnet of it. Needed unless a VPC is adopted.",
                     pattern=CIDR,
                     pattern_text=CIDR_TEXT,
                     example="10.20.0.0/16",
@@ -58,6 +57,7 @@ ENVIRONMENT = Key(
                         },
                     ),
                 ),
+                "adopt": Key("A VPC that exists, instead of one of its own; goes before the stack file's `network`.", type="dict", keys=ADOPTED),
             },
         ),
         "ssh": Key(
@@ -99,6 +99,7 @@ ENVIRONMENT = Key(
             default={},
             keys={
                 "certificate_authority_file": Key("Authority that signed the registry's certificate, when hosts do not know it; a file on the control node."),
+                "adopt": Key("The repositories exist already; goes before the stack file's `registry.adopt`.", type="bool"),
                 "keep_images": Key("Images kept per repository.", type="int", default=30, minimum=5, maximum=1000),
             },
         ),
@@ -112,6 +113,21 @@ ENVIRONMENT = Key(
                 "multi_az": Key("A standby in another zone.", type="bool", default=False),
                 "backup_retention_days": Key("Days for which automatic backups are kept.", type="int", default=7, minimum=1, maximum=35, unit="days"),
                 "certificate_authority_file": Key("Authorities that sign RDS certificates; a file on the control node.", required=True),
+            },
+        ),
+        "cache": Key(
+            "Size of the cache. Needed when the stack has one.",
+            type="dict",
+            keys={
+                "node_type": Key(
+                    "ElastiCache node type.", default="cache.t4g.micro", pattern=r"cache\.[a-z0-9-]+\.[a-z0-9]+", pattern_text="a type such as cache.t4g.micro"
+                ),
+                "engine_version": Key("Redis version.", default="7.1", pattern=r"7\.[01]|6\.2", pattern_text="a version such as 7.1"),
+                "replicas": Key(
+                    "Copies in other zones, one of which takes over; 0 is a cache that is away while its node is.", type="int", default=1, minimum=0, maximum=5
+                ),
+                "snapshot_retention_days": Key("Days for which daily snapshots are kept.", type="int", default=0, minimum=0, maximum=35, unit="days"),
+                "certificate_authority_file": Key("Authorities that sign ElastiCache certificates; a file on the control node.", required=True),
             },
         ),
         "certificate": Key(
@@ -136,6 +152,38 @@ ENVIRONMENT = Key(
                 "idle_timeout_seconds": Key("Time after which an idle connection is closed.", type="int", default=60, minimum=1, maximum=4000, unit="seconds"),
                 "deletion_protection": Key("Whether it must be unprotected before it can be deleted.", type="bool", default=False),
             },
+        ),
+        "variables": Key(
+            "Environment variables that differ here from the stack file's, by service.",
+            type="map",
+            default={},
+            pattern=NAME,
+            pattern_text=NAME_TEXT,
+            items=Key(
+                "Variables of one service.",
+                type="map",
+                pattern=VARIABLE,
+                pattern_text=VARIABLE_TEXT,
+                items=Key("A string, a number or a boolean.", type="scalar"),
+            ),
+            example={"web": {"LOG_LEVEL": "debug"}},
+        ),
+        "developers": Key(
+            "People who may open a service's console on the hosts, with an account of their own and no root.",
+            type="list",
+            default=[],
+            items=Key(
+                "A developer.",
+                type="dict",
+                keys={
+                    "name": Key(
+                        "Login.", required=True, pattern=r"[a-z][a-z0-9-]*", pattern_text="lower-case letters, digits and hyphens", maximum=31, example="ada"
+                    ),
+                    "public_key": Key(
+                        "Public ssh key, one line.", required=True, pattern=r"(ssh|ecdsa|sk-)[^\n]+", pattern_text="a line such as ssh-ed25519 AAAA…"
+                    ),
+                },
+            ),
         ),
         "releases": Key(
             "Releases kept.",

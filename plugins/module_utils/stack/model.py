@@ -38,8 +38,13 @@ def load(stack: Any, environment: Any, fleets: Any = None) -> dict[str, Any]:
     if given is not None and around is not None and override is not None:
         _merge(given, around.get("fleets") or {}, "environment: fleets", place)
         _merge(given, override, "flotilla_fleets", sizes)
+    laid_over = {name: variables or {} for name, variables in ((around or {}).get("variables") or {}).items()}
     if given is not None:
-        contradictions.stack(given, problems)
+        for name, variables in laid_over.items():
+            service = (given.get("services") or {}).get(name)
+            if service:
+                service["environment"] = {**(service.get("environment") or {}), **variables}
+        contradictions.stack(given, problems, laid_over)
     if given is not None and around is not None:
         contradictions.both(given, around, problems)
     texts = [f"stack: {one}" if not one.startswith(("environment: ", "flotilla_")) else one for one in problems]
@@ -84,8 +89,8 @@ def build(stack: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
     tags = {"flotilla:stack": stack["name"], "flotilla:environment": environment["name"]}
     root = f"{environment['name']}/{stack['name']}"
     protected = bool(environment["protected"])
-    public = [name for name, service in stack["services"].items() if service["exposure"] == "public"]
-    balancer, certificate = environment["load_balancer"], environment["certificate"]
+    certificate = environment["certificate"]
+    adopt = environment["registry"].get("adopt")
     return {
         "stack": {"name": stack["name"]},
         "environment": {"name": environment["name"], "region": environment["region"], "protected": protected},
@@ -93,12 +98,9 @@ def build(stack: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
         "tags": tags,
         "parameter_root": f"/flotilla/{root}",
         "secret_root": f"flotilla/{root}",
-        "network": {
-            "cidr": environment["network"]["cidr"],
-            "nat": environment["network"]["nat"],
-            "zones": subnets(environment["network"], environment["zones"]),
-        },
+        "network": _network(stack, environment),
         "ssh": {key: environment["ssh"].get(key) for key in ("user", "public_key_file", "private_key_file", "sources", "jump")},
+        "developers": [{key: one[key].strip() for key in ("name", "public_key")} for one in environment["developers"]],
         "hosts": {
             "image": {key: environment["hosts"]["image"].get(key) for key in ("id", "name", "owner")},
             "aws_endpoint_url": environment["hosts"].get("aws_endpoint_url"),
@@ -108,34 +110,95 @@ def build(stack: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
             "repositories": sorted({service["image"] for service in stack["services"].values()}),
             "certificate_authority_file": environment["registry"].get("certificate_authority_file"),
             "keep_images": environment["registry"]["keep_images"],
+            "adopt": stack["registry"]["adopt"] if adopt is None else adopt,
         },
+        "secrets": [{"name": name, "secret": f"flotilla/{root}/{name}", "length": secret["length"]} for name, secret in stack["secrets"].items()],
         "database": _database(stack, environment, prefix, f"flotilla/{root}", protected),
+        "cache": _cache(stack, environment, prefix, f"flotilla/{root}", protected),
+        "media": {"name": prefix, "services": [name for name, service in stack["services"].items() if service.get("media")]}
+        if stack.get("media") is not None
+        else None,
         "certificate": {"domain": certificate.get("domain") or f"{stack['name']}.{environment['name']}.internal", "arn": certificate.get("arn")},
+        **_load_balancers(stack, environment["load_balancer"], prefix),
+        "bucket": {"prefix": prefix},
+        "fleets": [_fleet(name, fleet, stack["services"], environment["zones"], prefix, tags) for name, fleet in stack["fleets"].items()],
+        "services": [_service(name, stack, environment["name"], prefix, f"flotilla/{root}") for name in stack["services"]],
+        "releases": {"keep": environment["releases"]["keep"]},
+    }
+
+
+def _network(stack: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
+    network = environment["network"]
+    adopted = network.get("adopt") or stack.get("network")
+    return {
+        "cidr": None if adopted else network["cidr"],
+        "nat": "none" if adopted else network["nat"],
+        # The zones of a network that is adopted are those of its subnets.
+        "zones": [] if adopted else subnets(network, environment["zones"]),
+        "adopted": {
+            "vpc": {"id": adopted["vpc"].get("id"), "tags": adopted["vpc"]["tags"]},
+            **{kind: {"ids": adopted[kind]["ids"], "tags": adopted[kind]["tags"]} for kind in ("public_subnets", "private_subnets")},
+        }
+        if adopted
+        else None,
+    }
+
+
+def _load_balancers(stack: dict[str, Any], balancer: dict[str, Any], prefix: str) -> dict[str, Any]:
+    services = stack["services"]
+    public = [name for name, service in services.items() if service["exposure"] == "public"]
+    default = [name for name in public if not services[name]["hosts"] and not services[name]["paths"]]
+    internal = {
+        protocol: [
+            {"service": name, "port": service["port"]}
+            for name, service in services.items()
+            if service["exposure"] == "internal" and service["protocol"] == protocol
+        ]
+        for protocol in ("http", "tcp")
+    }
+    return {
         "load_balancer": {
             "name": prefix,
             "sources": balancer["sources"],
             "idle_timeout_seconds": balancer["idle_timeout_seconds"],
             "deletion_protection": balancer["deletion_protection"],
             "ports": {"http": 80, "https": 443},
-            "default_service": public[0],
+            "default_service": default[0] if default else None,
         }
         if public
         else None,
-        "bucket": {"prefix": prefix},
-        "fleets": [
-            {
-                "name": name,
-                "group": f"{prefix}-{name}",
-                "instance_type": fleet["instance_type"],
-                "min": fleet["min"],
-                "max": fleet["max"] or fleet["min"],
-                "services": [one for one, service in stack["services"].items() if service["fleet"] == name],
-                "tags": {**tags, "flotilla:fleet": name, "Name": f"{prefix}-{name}"},
-            }
-            for name, fleet in stack["fleets"].items()
-        ],
-        "services": [_service(name, service, prefix, f"flotilla/{root}") for name, service in stack["services"].items()],
-        "releases": {"keep": environment["releases"]["keep"]},
+        "internal_load_balancer": {
+            "name": f"{prefix}-int",
+            "type": "application",
+            "idle_timeout_seconds": balancer["idle_timeout_seconds"],
+            "deletion_protection": balancer["deletion_protection"],
+            "listeners": internal["http"],
+        }
+        if internal["http"]
+        else None,
+        "internal_network_load_balancer": {
+            "name": f"{prefix}-tcp",
+            "type": "network",
+            "deletion_protection": balancer["deletion_protection"],
+            "listeners": internal["tcp"],
+        }
+        if internal["tcp"]
+        else None,
+    }
+
+
+def _fleet(name: str, fleet: dict[str, Any], services: dict[str, Any], zones: list[str], prefix: str, tags: dict[str, str]) -> dict[str, Any]:
+    own = [one for one, service in services.items() if service["fleet"] == name]
+    return {
+        "name": name,
+        "group": f"{prefix}-{name}",
+        "instance_type": fleet["instance_type"],
+        "min": fleet["min"],
+        "max": fleet["max"] or fleet["min"],
+        "services": own,
+        # A volume is in one zone, and so is the host that it is attached to.
+        "zones": zones[:1] if any(services[one]["volumes"] for one in own) else list(zones),
+        "tags": {**tags, "flotilla:fleet": name, "Name": f"{prefix}-{name}"},
     }
 
 
@@ -148,15 +211,17 @@ def _database(stack: dict[str, Any], environment: dict[str, Any], prefix: str, s
     database, size = stack.get("database"), environment.get("database")
     if not database or not size:
         return None
+    schemas = database.get("schemas") or [database.get("name") or contradictions.default_schema(stack)]
     users = [
         {
             "name": user_of(stack["name"], name),
             "service": name,
+            "schema": service.get("schema") or schemas[0],
             "secret": f"{secret_root}/database-{user_of(stack['name'], name)}",
             "privileges": list(database["privileges"]),
         }
         for name, service in stack["services"].items()
-        if uses_database(service)
+        if references.uses(service, "database")
     ]
     return {
         "identifier": prefix,
@@ -170,27 +235,53 @@ def _database(stack: dict[str, Any], environment: dict[str, Any], prefix: str, s
         "deletion_protection": protected,
         "final_snapshot": protected,
         "port": 3306,
-        "name": database.get("name") or re.sub(r"[^a-z0-9]", "_", stack["name"]),
+        "name": schemas[0],
+        "schemas": list(schemas),
         "master": {"username": "flotilla_admin", "secret": f"{secret_root}/database-master"},
         "users": users,
         "certificate_authority_file": size["certificate_authority_file"],
     }
 
 
-def uses_database(service: dict[str, Any]) -> bool:
-    """Whether a service refers to the database."""
-    texts = [*service["environment"].values(), *service["secrets"].values()]
-    return any(one.startswith("database.") for text in texts for one in references.named(text))
-
-
-def _service(name: str, service: dict[str, Any], prefix: str, secret_root: str) -> dict[str, Any]:
-    health = service.get("health")
-    stack_name = secret_root.rsplit("/", 1)[1]
-    release = service.get("release") or check({}, STACK.keys["services"].items.keys["release"], "release", Problems())  # type: ignore[union-attr]
-    secrets = {
-        secret: {"secret": f"{secret_root}/database-{user_of(stack_name, name)}", "field": references.SECRETS[references.named(value)[0]]}
-        for secret, value in service["secrets"].items()
+def _cache(stack: dict[str, Any], environment: dict[str, Any], prefix: str, secret_root: str, protected: bool) -> dict[str, Any] | None:
+    cache, size = stack.get("cache"), environment.get("cache")
+    if not cache or not size:
+        return None
+    return {
+        "identifier": prefix,
+        "engine": cache["engine"],
+        "engine_version": size["engine_version"],
+        "parameter_family": f"redis{'6.x' if size['engine_version'].startswith('6') else '7'}",
+        "node_type": size["node_type"],
+        "replicas": size["replicas"],
+        "snapshot_retention_days": size["snapshot_retention_days"],
+        "final_snapshot": protected and size["snapshot_retention_days"] > 0,
+        "port": 6379,
+        "token_secret": f"{secret_root}/cache-token",
+        "certificate_authority_file": size["certificate_authority_file"],
+        "clients": [name for name, service in stack["services"].items() if references.uses(service, "cache")],
     }
+
+
+def _secret(reference: str, user: str, secret_root: str) -> dict[str, Any]:
+    """Where the value of a reference to a secret stands: a secret, and a field of it (null: all of it)."""
+    kind, _, name = reference.partition(".")
+    place = {"database": f"database-{user}", "cache": "cache-token", "secret": name}[kind]
+    return {"secret": f"{secret_root}/{place}", "field": references.SECRETS.get(reference)}
+
+
+def _service(name: str, stack: dict[str, Any], environment: str, prefix: str, secret_root: str) -> dict[str, Any]:
+    service, others = stack["services"][name], stack["services"]
+    keys = STACK.keys["services"].items.keys  # type: ignore[union-attr]
+    tcp = service["protocol"] == "tcp"
+    health = service.get("health") or (check({}, keys["health"], "health", Problems()) if tcp else None)
+    release = service.get("release") or check({}, keys["release"], "release", Problems())
+    if service["strategy"] == "recreate":
+        release = {**release, "min_healthy": 0}
+    secrets = {one: _secret(references.named(value)[0], user_of(stack["name"], name), secret_root) for one, value in service["secrets"].items()}
+    known = {"stack.name": stack["name"], "environment.name": environment, "media.path": service.get("media") or ""}
+    public = [one for one, other in others.items() if other["exposure"] == "public" and (other["hosts"] or other["paths"])]
+    clients = [one for one, other in others.items() if references.uses(other, f"service.{name}")]
     return {
         "name": name,
         "fleet": service["fleet"],
@@ -198,17 +289,32 @@ def _service(name: str, service: dict[str, Any], prefix: str, secret_root: str) 
         "port": service["port"],
         "container_port": service.get("container_port") or service["port"],
         "exposure": service["exposure"],
+        "protocol": service["protocol"],
+        "hosts": list(service["hosts"]),
+        "paths": list(service["paths"]),
+        # Of its rule at the public load balancer; the default has none.
+        "priority": public.index(name) + 1 if name in public else None,
         "strategy": service["strategy"],
-        "target_group": f"{prefix}-{name}" if service["exposure"] == "public" else None,
-        "health": {**health, "path": health.get("path")} if health else None,
+        "target_group": f"{prefix}-{name}" if service["exposure"] in ("public", "internal") else None,
+        "clients": clients,
+        "clients_fleets": list(dict.fromkeys(others[one]["fleet"] for one in clients)),
+        "health": {**health, "path": health.get("path"), **({"codes": None} if tcp else {})} if health else None,
         "grace_seconds": service["grace_seconds"],
         "drain_seconds": service["drain_seconds"] if service.get("drain_seconds") is not None else service["grace_seconds"],
         "memory_mb": service["memory_mb"],
-        "environment": dict(service["environment"]),
-        "secrets": secrets,
+        "environment": {one: references.replace(value, known) for one, value in service["environment"].items()},
+        "secrets": {one: secret for one, secret in secrets.items() if one[0].islower()},
+        "secret_environment": {one: secret for one, secret in secrets.items() if one[0].isupper()},
         "user": service["user"],
         "tmpfs": list(service["tmpfs"]),
         "writable": [],
-        "uses_database": uses_database(service),
+        "media": {"path": service["media"], "mount": f"/srv/flotilla/media/{name}"} if service.get("media") else None,
+        "volumes": [
+            {**volume, "mount": f"/srv/flotilla/volumes/{name}/{volume['name']}", "tag": f"{prefix}-{name}-{volume['name']}"} for volume in service["volumes"]
+        ],
+        "migration": service["migration"],
+        "console": {program: list(command) for program, command in service["console"].items()},
+        "uses_database": references.uses(service, "database"),
+        "uses_cache": references.uses(service, "cache"),
         "release": {**release, "canary": release["batches"][0]},
     }

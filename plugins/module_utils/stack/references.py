@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 REFERENCE = re.compile(r"\$\{([^}]*)\}")
 CERTIFICATES = "/run/flotilla/certificates"  # where a container finds the authorities of what it connects to
 DATABASE = ("host", "port", "name", "user", "certificate_authority")
-SECRETS = {"database.password": "password"}  # reference → field of the user's secret
+CACHE = ("host", "port", "certificate_authority")
+SERVICE = {"http": ("url", "host", "port"), "tcp": ("host", "port")}  # by protocol
+FIXED = ("stack.name", "environment.name")
+SECRETS = {"database.password": "password", "cache.token": None}  # reference → field of its secret; None: the secret as a whole
 
 
 class UnknownReference(ValueError):
@@ -23,23 +26,62 @@ def named(text: str) -> list[str]:
     return REFERENCE.findall(text)
 
 
-def available(database: bool) -> list[str]:
-    """What an environment value may refer to."""
-    return [f"database.{one}" for one in DATABASE] if database else []
+def of(service: Mapping[str, Any]) -> Iterator[str]:
+    """Every reference of a service, in its environment and its secrets."""
+    for text in (*(service.get("environment") or {}).values(), *(service.get("secrets") or {}).values()):
+        yield from named(str(text or ""))
+
+
+def uses(service: Mapping[str, Any], what: str) -> bool:
+    """Whether a service refers to `database`, `cache`, `service.api` …"""
+    return any(one.startswith(f"{what}.") for one in of(service))
+
+
+def available(stack: Mapping[str, Any], name: str) -> list[str]:
+    """What the environment of the service `name` may refer to. No service refers to itself."""
+    found = [f"database.{one}" for one in DATABASE] if stack.get("database") else []
+    found += [f"cache.{one}" for one in CACHE] if stack.get("cache") else []
+    for other, service in (stack.get("services") or {}).items():
+        if other != name and service and service.get("exposure") == "internal":
+            found += [f"service.{other}.{one}" for one in SERVICE[service.get("protocol") or "http"]]
+    if ((stack.get("services") or {}).get(name) or {}).get("media"):
+        found.append("media.path")
+    return [*found, *FIXED]
+
+
+def secrets(stack: Mapping[str, Any]) -> list[str]:
+    """What the secrets of a service may refer to."""
+    found = [one for one in SECRETS if stack.get(one.split(".")[0])]
+    return found + [f"secret.{one}" for one in stack.get("secrets") or {}]
+
+
+def is_secret(name: str) -> bool:
+    """Whether a reference leads to a secret, whether or not the stack has it."""
+    return name in SECRETS or name.startswith("secret.")
 
 
 def values(outputs: Mapping[str, Any], service: str) -> dict[str, str]:
     """Reference → value, from the outputs of a provisioned stack, for one service."""
-    database = outputs.get("database")
-    if not database:
-        return {}
-    return {
-        "database.host": str(database["host"]),
-        "database.port": str(database["port"]),
-        "database.name": str(database["name"]),
-        "database.user": str(database["users"].get(service, "")),
-        "database.certificate_authority": f"{CERTIFICATES}/database.pem",
-    }
+    found: dict[str, Any] = {}
+    database, cache = outputs.get("database"), outputs.get("cache")
+    if database:
+        found |= {
+            "database.host": database["host"],
+            "database.port": database["port"],
+            "database.name": (database.get("schemas") or {}).get(service, database["name"]),
+            "database.user": database["users"].get(service, ""),
+            "database.certificate_authority": f"{CERTIFICATES}/database.pem",
+        }
+    if cache:
+        found |= {"cache.host": cache["host"], "cache.port": cache["port"], "cache.certificate_authority": f"{CERTIFICATES}/cache.pem"}
+    for other, address in (outputs.get("services") or {}).items():
+        found |= {f"service.{other}.{key}": value for key, value in address.items() if value is not None}
+    return {name: str(value) for name, value in found.items()}
+
+
+def replace(text: str, known: Mapping[str, str]) -> str:
+    """A text with the references that are known replaced; the others stay."""
+    return REFERENCE.sub(lambda match: known.get(match.group(1), match.group(0)), text)
 
 
 def resolve(environment: Mapping[str, str], outputs: Mapping[str, Any], service: str) -> dict[str, str]:

@@ -7,6 +7,9 @@ from __future__ import annotations
 from .spec import NAME, NAME_TEXT, PATH, PATH_TEXT, VARIABLE, VARIABLE_TEXT, Key, planned
 
 COLUMN_TEXT = "lower-case letters, digits and underscores"
+HOST = r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+"
+ARGUMENT = Key("An argument.", type="scalar", minimum=1)
+TAGS = Key("Tags that it carries.", type="map", default={}, items=Key("Value of the tag.", type="scalar"))
 
 HEALTH = Key(
     "How the load balancer finds out whether the service is ready for traffic on a host.",
@@ -65,12 +68,45 @@ SERVICE = Key(
         "fleet": Key("Fleet whose hosts run it. May be left out when the stack has one fleet.", pattern=NAME, pattern_text=NAME_TEXT),
         "port": Key("Port of the host that reaches it.", type="int", required=True, minimum=1, maximum=65535, example=8080),
         "container_port": Key("Port that the program in the container listens on. Default: `port`.", type="int", minimum=1, maximum=65535),
-        "exposure": Key("Who reaches it: `public` (everyone, through the load balancer) or `none` (nobody).", default="none", choices=("public", "none")),
+        "exposure": Key(
+            "Who reaches it: `public` (everyone, through the load balancer), `internal` (the fleets of the services that refer to it, through an internal "
+            "load balancer) or `none` (nobody).",
+            default="none",
+            choices=("public", "internal", "none"),
+        ),
+        "protocol": Key(
+            "What it speaks. `tcp` is for internal services; whoever can connect finds it healthy.",
+            default="http",
+            choices=("http", "tcp"),
+        ),
+        "hosts": Key(
+            "Host names at which a public service answers, where several share the load balancer. The first service in the file that fits wins.",
+            type="list",
+            default=[],
+            maximum=5,
+            items=Key(
+                "A host name; `*.` in front stands for any.", pattern=HOST, pattern_text="a host name such as api.example.org or *.example.org", maximum=128
+            ),
+            example=["api.example.org"],
+        ),
+        "paths": Key(
+            "Paths at which a public service answers, with the wildcards `*` and `?`.",
+            type="list",
+            default=[],
+            maximum=5,
+            items=Key("A path.", pattern=r"/[A-Za-z0-9_.$/~\"'@:+&*?-]*", pattern_text="a path such as /api/*", maximum=128),
+            example=["/api/*"],
+        ),
         "health": HEALTH,
-        "strategy": Key("How a release replaces the one before.", default="rolling", choices=("rolling",)),
+        "strategy": Key(
+            "How a release replaces the one before: `rolling` (host by host) or `recreate` (stop, then start: for one host whose state nobody else may touch).",
+            default="rolling",
+            choices=("rolling", "recreate"),
+        ),
         "release": RELEASE,
         "environment": Key(
-            "Environment of the container. Values may refer to what the stack has: `${database.host}`.",
+            "Environment of the container. Values may refer to what the stack has: `${database.host}`, `${service.api.url}`, `${cache.host}`, `${media.path}`, "
+            "`${environment.name}`; a wrong reference is refused with a list of what there is.",
             type="map",
             pattern=VARIABLE,
             pattern_text=VARIABLE_TEXT,
@@ -79,13 +115,15 @@ SERVICE = Key(
             example={"LOG_LEVEL": "info", "DATABASE_HOST": "${database.host}"},
         ),
         "secrets": Key(
-            "Files below `/run/secrets` in the container: name → what is in it. They live in memory and are read by the container's user alone.",
+            "Secrets of the container: name → where the value comes from (`${database.password}`, `${cache.token}`, `${secret.<name>}`). "
+            "A lower-case name is a file below `/run/secrets`, a capital one an environment variable. "
+            "Both live in memory and are read by the container's user alone.",
             type="map",
-            pattern=r"[a-z][a-z0-9_]*",
-            pattern_text=COLUMN_TEXT,
-            items=Key("Where the value comes from.", pattern=r"\$\{[a-z_.]+\}", pattern_text="a reference such as ${database.password}"),
+            pattern=r"[a-z][a-z0-9_]*|[A-Z][A-Z0-9_]*",
+            pattern_text="lower-case letters, digits and underscores (a file), or capital ones (an environment variable)",
+            items=Key("Where the value comes from.", pattern=r"\$\{[a-z0-9_.]+\}", pattern_text="a reference such as ${database.password}"),
             default={},
-            example={"database_password": "${database.password}"},
+            example={"database_password": "${database.password}", "UPLOAD_SECRET": "${secret.upload_secret}"},
         ),
         "grace_seconds": Key(
             "Time that running requests get to finish when the service is stopped.", type="int", default=30, minimum=1, maximum=3600, unit="seconds"
@@ -110,12 +148,41 @@ SERVICE = Key(
             default=["/tmp"],
             items=Key("A path.", pattern=PATH, pattern_text=PATH_TEXT),
         ),
-        "hosts": planned("Host names at which a public service answers"),
-        "paths": planned("Paths at which a public service answers"),
-        "volumes": planned("Volumes that outlive the container"),
-        "media": planned("Shared media directory"),
-        "migration": planned("Command that runs once per release, before traffic"),
-        "console": planned("Interactive programs for developers"),
+        "schema": Key("Schema of the database that its user may use. Default: the first.", pattern=r"[a-z][a-z0-9_]*", pattern_text=COLUMN_TEXT, maximum=32),
+        "media": Key("Directory in the container at which the stack's shared media stand.", pattern=r"(/[^\s/:]+)+", pattern_text="a path such as /srv/media"),
+        "volumes": Key(
+            "Disks that outlive container, host and a changed stack file; with `strategy: recreate` on a fleet of one host, which then stays in one zone.",
+            type="list",
+            default=[],
+            maximum=8,
+            items=Key(
+                "A disk (EBS, encrypted).",
+                type="dict",
+                keys={
+                    "name": Key("Its name.", required=True, pattern=NAME, pattern_text=NAME_TEXT, maximum=20, example="data"),
+                    "path": Key("Directory in the container.", required=True, pattern=r"(/[^\s/:]+)+", pattern_text="a path such as /data", example="/data"),
+                    "size_gb": Key("Its size; it can grow, never shrink.", type="int", required=True, minimum=1, maximum=16384, unit="GiB", example=8),
+                },
+            ),
+            example=[{"name": "data", "path": "/data", "size_gb": 8}],
+        ),
+        "migration": Key(
+            "Program that runs once per release, in a container of the new one, before it takes traffic; when it fails, the release does.",
+            type="dict",
+            keys={
+                "command": Key("Program and arguments.", type="list", required=True, minimum=1, items=ARGUMENT, example=["python", "-m", "app.migrate"]),
+                "timeout_seconds": Key("Time that it may take.", type="int", default=300, minimum=1, maximum=7200, unit="seconds"),
+            },
+        ),
+        "console": Key(
+            "Interactive programs that developers may open in the running release, by name; no others.",
+            type="map",
+            default={},
+            pattern=NAME,
+            pattern_text=NAME_TEXT,
+            items=Key("Program and arguments.", type="list", minimum=1, items=ARGUMENT),
+            example={"irb": ["irb", "-r", "./application.rb"]},
+        ),
         "schedule": planned("Jobs at set times"),
     },
 )
@@ -137,7 +204,14 @@ DATABASE = Key(
     type="dict",
     keys={
         "engine": Key("Database engine.", required=True, choices=("mysql",)),
-        "name": Key("Name of the schema. Default: the stack's name.", pattern=r"[a-z][a-z0-9_]*", pattern_text=COLUMN_TEXT, maximum=32),
+        "name": Key("Name of the only schema. Default: the stack's name.", pattern=r"[a-z][a-z0-9_]*", pattern_text=COLUMN_TEXT, maximum=32),
+        "schemas": Key(
+            "Names of the schemas, when there are several; the first is the default.",
+            type="list",
+            minimum=1,
+            maximum=20,
+            items=Key("A schema.", pattern=r"[a-z][a-z0-9_]*", pattern_text=COLUMN_TEXT, maximum=32),
+        ),
         "privileges": Key(
             "What a service's user may do in the schema.",
             type="list",
@@ -153,6 +227,36 @@ DATABASE = Key(
         ),
     },
 )  # fmt: skip
+
+
+def _subnets(description: str) -> Key:
+    return Key(
+        description,
+        type="dict",
+        keys={
+            "ids": Key(
+                "Their ids.",
+                type="list",
+                default=[],
+                items=Key("A subnet.", pattern=r"subnet-[0-9a-f]{8,17}", pattern_text="an id such as subnet-0123456789abcdef0"),
+            ),
+            "tags": TAGS,
+        },
+    )
+
+
+ADOPTED = {
+    "vpc": Key(
+        "The VPC that exists, by id or by tags. It is used as it stands, and never changed or deleted.",
+        type="dict",
+        keys={
+            "id": Key("Its id.", pattern=r"vpc-[0-9a-f]{8,17}", pattern_text="an id such as vpc-0123456789abcdef0"),
+            "tags": TAGS,
+        },
+    ),
+    "public_subnets": _subnets("Its subnets with a route to an internet gateway, in two zones at least; for the public load balancer."),
+    "private_subnets": _subnets("Its subnets with a route to a NAT gateway, in two zones at least; for hosts and data."),
+}
 
 STACK = Key(
     "A system: its services, the fleets that run them and what they lean on.",
@@ -170,12 +274,33 @@ STACK = Key(
         "services": Key("Its services by name.", type="map", required=True, minimum=1, pattern=NAME, pattern_text=NAME_TEXT, items=SERVICE),
         "fleets": Key("Its fleets by name.", type="map", required=True, minimum=1, pattern=NAME, pattern_text=NAME_TEXT, items=FLEET),
         "database": DATABASE,
-        "cache": planned("A cache (ElastiCache)"),
-        "media": planned("A shared file store (EFS)"),
+        "cache": Key(
+            "One cache (ElastiCache replication group, TLS and token), reached by the services that refer to it.",
+            type="dict",
+            keys={"engine": Key("Cache engine.", required=True, choices=("redis",))},
+        ),
+        "media": Key("A shared file store (EFS, encrypted) for the services with a `media` path; `media: {}`.", type="dict"),
+        "secrets": Key(
+            "Secrets that are generated once and kept in Secrets Manager; services take them as `${secret.<name>}`.",
+            type="map",
+            default={},
+            pattern=r"[a-z][a-z0-9_]*",
+            pattern_text=COLUMN_TEXT,
+            items=Key(
+                "A secret of letters and digits.",
+                type="dict",
+                keys={"length": Key("Its length.", type="int", default=32, minimum=16, maximum=128, unit="characters")},
+            ),
+            example={"upload_secret": {"length": 32}},
+        ),
+        "network": Key("A VPC that exists, instead of one of its own. An environment may name another (`network.adopt`).", type="dict", keys=ADOPTED),
+        "registry": Key(
+            "The image repositories.",
+            type="dict",
+            default={},
+            keys={"adopt": Key("The repositories exist already: they are used as they stand, and never made, changed or deleted.", type="bool", default=False)},
+        ),
         "domain": planned("Host names and DNS records"),
-        "network": planned("An existing VPC to adopt"),
-        "registry": planned("An existing image repository to adopt"),
-        "secrets": planned("Generated secrets"),
         "alarms": planned("CloudWatch alarms that stop a release"),
     },
 )

@@ -58,12 +58,17 @@ def check(value: Any, key: Key, path: str, problems: Problems) -> Any:
 
 
 def _dict(value: Any, key: Key, path: str, problems: Problems) -> dict[str, Any] | None:
+    if value is True and not any(one.required for one in key.keys.values()):
+        value = {}
     if not isinstance(value, dict):
-        problems.add(path, f"{shown(value)} is not a mapping; give keys such as {', '.join(list(key.keys)[:3])}")
+        problems.add(path, f"{shown(value)} is not a mapping; give {'keys such as ' + ', '.join(list(key.keys)[:3]) if key.keys else '{}'}")
         return None
     for name in value:
         if name not in key.keys:
-            problems.add(join(path, str(name)), f"unknown key; {nearest(str(name), [one for one, spec in key.keys.items() if not spec.planned])}")
+            problems.add(
+                join(path, str(name)),
+                f"unknown key; {nearest(str(name), [one for one, spec in key.keys.items() if not spec.planned]) if key.keys else 'it has none'}",
+            )
     result: dict[str, Any] = {}
     for name, spec in key.keys.items():
         place = join(path, name)

@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack import references
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.model import load, subnets
 
-from .samples import ENVIRONMENT, ROOT, STACK
+from .samples import ENVIRONMENT, ROOT, STACK, WHOLE, WHOLE_ENVIRONMENT
 
 
 def model(stack: Any = STACK, environment: Any = ENVIRONMENT, fleets: Any = None) -> dict[str, Any]:
@@ -57,6 +57,79 @@ def test_a_stack_without_a_public_service_has_no_load_balancer() -> None:
     assert found["services"][0]["fleet"] == "all"
     assert found["services"][0]["target_group"] is None
     assert (found["fleets"][0]["min"], found["fleets"][0]["max"]) == (2, 2)
+
+
+def services(found: dict[str, Any]) -> dict[str, Any]:
+    return {service["name"]: service for service in found["services"]}
+
+
+def test_who_reaches_whom() -> None:
+    found = model(WHOLE, WHOLE_ENVIRONMENT)
+    by_name = services(found)
+    assert found["load_balancer"]["default_service"] == "web"
+    assert found["internal_load_balancer"]["name"] == "whole-local-int"
+    assert found["internal_load_balancer"]["listeners"] == [{"service": "api", "port": 4567}]
+    assert found["internal_network_load_balancer"]["listeners"] == [{"service": "redis", "port": 6379}]
+    assert {name: service["target_group"] for name, service in by_name.items() if service["target_group"]} == {
+        name: f"whole-local-{name}" for name in ("web", "admin", "api", "redis")
+    }
+    assert (by_name["admin"]["priority"], by_name["web"]["priority"]) == (1, None)
+    assert (by_name["api"]["clients"], by_name["api"]["clients_fleets"]) == (["web"], ["web"])
+    assert (by_name["redis"]["clients"], by_name["redis"]["clients_fleets"]) == (["api"], ["api"])
+    assert by_name["redis"]["health"]["path"] is None
+    assert found["cache"]["clients"] == ["web"] and found["media"]["services"] == ["web"]
+
+
+def test_a_host_with_a_volume_stays_in_one_zone() -> None:
+    found = model(WHOLE, WHOLE_ENVIRONMENT)
+    assert {fleet["name"]: len(fleet["zones"]) for fleet in found["fleets"]} == {"web": 2, "api": 2, "state": 1}
+    volume = services(found)["redis"]["volumes"][0]
+    assert volume == {"name": "data", "path": "/data", "size_gb": 8, "mount": "/srv/flotilla/volumes/redis/data", "tag": "whole-local-redis-data"}
+
+
+def test_secrets_are_files_or_variables_by_their_name() -> None:
+    found = model(WHOLE, WHOLE_ENVIRONMENT)
+    api = services(found)["api"]
+    assert api["secrets"] == {"database_password": {"secret": "flotilla/local/whole/database-whole_api", "field": "password"}}
+    assert api["secret_environment"] == {"UPLOAD_SECRET": {"secret": "flotilla/local/whole/upload_secret", "field": None}}
+    assert services(found)["web"]["secrets"] == {"cache_token": {"secret": found["cache"]["token_secret"], "field": None}}
+    assert found["secrets"] == [{"name": "upload_secret", "secret": "flotilla/local/whole/upload_secret", "length": 32}]
+
+
+def test_each_user_has_its_schema() -> None:
+    database = model(WHOLE, WHOLE_ENVIRONMENT)["database"]
+    assert database["schemas"] == ["whole", "sums"] and database["name"] == "whole"
+    assert [(user["service"], user["schema"]) for user in database["users"]] == [("api", "sums")]
+
+
+def test_what_is_known_at_once_stands_in_the_model_and_the_environment_goes_first() -> None:
+    environment = services(model(WHOLE, WHOLE_ENVIRONMENT))["web"]["environment"]
+    assert (environment["PLACE"], environment["MEDIA"], environment["LOG_LEVEL"]) == ("whole in local", "/srv/media", "debug")
+
+
+def test_addresses_of_services_and_cache_become_values() -> None:
+    outputs = {
+        "services": {"api": {"host": "int.example", "port": 4567, "url": "http://int.example:4567"}, "redis": {"host": "tcp.example", "port": 6379}},
+        "cache": {"host": "cache.example", "port": 6379},
+        "database": {"host": "db.example", "port": 3306, "name": "whole", "users": {"api": "whole_api"}, "schemas": {"api": "sums"}},
+    }
+    by_name = services(model(WHOLE, WHOLE_ENVIRONMENT))
+    assert references.resolve(by_name["web"]["environment"], outputs, "web")["API_URL"] == "http://int.example:4567"
+    found = references.resolve(by_name["api"]["environment"], outputs, "api")
+    assert (found["REDIS"], found["DATABASE_NAME"]) == ("redis://tcp.example:6379", "sums")
+
+
+def test_the_environments_vpc_goes_before_the_stack_files() -> None:
+    def vpc(name: str) -> dict[str, Any]:
+        return {"vpc": {"tags": {"Name": name}}, "public_subnets": {"tags": {"Tier": "public"}}, "private_subnets": {"tags": {"Tier": "private"}}}
+
+    stack = {**STACK, "network": vpc("theirs"), "registry": {"adopt": True}}
+    assert model(stack)["network"]["adopted"]["vpc"] == {"id": None, "tags": {"Name": "theirs"}}
+    assert model(stack)["registry"]["adopt"] is True
+    environment = {**ENVIRONMENT, "network": {"adopt": vpc("ours")}, "registry": {"adopt": False}}
+    found = model(stack, environment)
+    assert found["network"]["adopted"]["vpc"]["tags"] == {"Name": "ours"} and found["network"]["zones"] == []
+    assert found["registry"]["adopt"] is False
 
 
 def test_references_become_values_for_the_service_that_asks() -> None:

@@ -9,7 +9,7 @@ import pytest
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.model import load
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.validate import StackError
 
-from .samples import ENVIRONMENT, STACK
+from .samples import ENVIRONMENT, STACK, WHOLE, WHOLE_ENVIRONMENT
 
 GONE = "<gone>"
 
@@ -73,13 +73,13 @@ STACKS: list[tuple[str, Any, tuple[str, ...]]] = [
     (f"{WEB}.environment.PW", "${database.password}", (f"stack: {WEB}.environment.PW: ${{database.password}} is a secret", "secrets:")),
     (f"{WEB}.secrets.key", "abc", (f"stack: {WEB}.secrets.key: 'abc'", "${database.password}")),
     (f"{WEB}.secrets.key", "${database.pasword}", (f"stack: {WEB}.secrets.key: ${{database.pasword}} names nothing", "did you mean 'database.password'?")),
-    (f"{WEB}.volumes", [], (f"stack: {WEB}.volumes: not supported yet", "leave it out")),
+    (f"{WEB}.schedule", [], (f"stack: {WEB}.schedule: not supported yet", "leave it out")),
     (f"{WEB}.release.batches", [], (f"stack: {WEB}.release.batches: []", "at least 1")),
     (f"{WEB}.release.batches", ["200%"], (f"stack: {WEB}.release.batches[0]: '200%'", "at most 100%")),
     (f"{WEB}.release.batches", ["half"], (f"stack: {WEB}.release.batches[0]: 'half'", "25%")),
     (f"{WEB}.release.min_healthy", 2, (f"stack: {WEB}.release.min_healthy: 2 hosts must stay", "fleets.web.min")),
     ("services.api", {**SECOND, "port": 8080}, ("stack: services.api.port: 8080 is taken on fleet web by service web",)),
-    ("services.api", {**SECOND, "exposure": "public", "health": {"path": "/"}}, ("stack: services: web, api are all public",)),
+    ("services.api", {**SECOND, "exposure": "public", "health": {"path": "/"}}, ("stack: services: web, api are all public", "hosts: or paths:")),
     ("fleets.spare", {}, ("stack: fleets.spare: no service runs on this fleet",)),
     ("fleets.web.min", 5, ("stack: fleets.web.min: 5 is more than max (4)",)),
     ("fleets.web.min", 0, ("stack: fleets.web.min: 0 is out of range",)),
@@ -88,7 +88,65 @@ STACKS: list[tuple[str, Any, tuple[str, ...]]] = [
     ("database", GONE, ("${database.host} needs a database", "database: {engine: mysql}")),
     ("database.engine", "postgres", ("stack: database.engine: 'postgres'", "mysql")),
     ("database.privileges", ["SUPER"], ("stack: database.privileges[0]: 'SUPER'", "SELECT")),
-    ("cache", {}, ("stack: cache: not supported yet",)),
+    ("alarms", {}, ("stack: alarms: not supported yet",)),
+]
+
+API, REDIS, JOB = "services.api", "services.redis", "services.job"
+
+# The same, of the stack that uses everything (samples.WHOLE).
+WHOLES: list[tuple[str, Any, tuple[str, ...]]] = [
+    (f"{API}.exposure", "none", ("${service.api.url} leads to a service with exposure none", "exposure: internal")),
+    (f"{API}.protocol", "tcp", (f"stack: {API}.health.path: a tcp service is healthy when it takes connections",)),
+    (f"{API}.health", GONE, (f"stack: {API}.health.path: missing; an internal service",)),
+    (f"{API}.hosts", ["a.example.org"], (f"stack: {API}.hosts: only public services have hosts", "exposure: public")),
+    (f"{API}.environment.SELF", "${service.api.url}", ("${service.api.url} is the service itself",)),
+    (f"{API}.environment.OTHER", "${service.web.url}", ("${service.web.url} leads to a service with exposure public",)),
+    (f"{API}.environment.OTHER", "${service.redis.url}", ("did you mean 'service.redis.", "There are database.host", "service.redis.port", "environment.name")),
+    (f"{API}.environment.OTHER", "${cache.hosts}", ("${cache.hosts} names nothing; did you mean 'cache.host'? There are database.host",)),
+    (f"{API}.environment.OTHER", "${media.path}", ("${media.path} needs the service's place for media",)),
+    (f"{API}.environment.OTHER", "${secret.upload}", ("${secret.upload} is a secret", "OTHER: ${secret.upload}")),
+    (f"{API}.environment.UPLOAD_SECRET", "changeme", ("UPLOAD_SECRET: 'changeme' is a well-known default", "UPLOAD_SECRET: ${secret.upload_secret}")),
+    (f"{API}.environment.ADMIN_PASSWORD", "123456", ("'123456' is a well-known default",)),
+    (
+        f"{API}.secrets.key",
+        "${secret.uplod}",
+        ("${secret.uplod} names no secret of the stack", "There are database.password, cache.token, secret.upload_secret"),
+    ),
+    (f"{API}.secrets.LOG_LEVEL", "${cache.token}", (f"stack: {API}.secrets.LOG_LEVEL: the name stands in environment too",)),
+    (f"{API}.secrets.Token", "${cache.token}", (f"stack: {API}.secrets.Token: 'Token'", "capital ones")),
+    (f"{API}.schema", "sumz", (f"stack: {API}.schema: 'sumz' is no schema of the database; did you mean 'sums'?",)),
+    (f"{JOB}.schema", "sums", (f"stack: {JOB}.schema: 'sums', and the service does not refer to the database",)),
+    ("database.name", "whole", ("stack: database.schemas: both name and schemas",)),
+    ("database.schemas", ["sums", "sums"], ("stack: database.schemas[1]: 'sums' is named twice",)),
+    (f"{REDIS}.exposure", "public", (f"stack: {REDIS}.protocol: tcp with exposure public",)),
+    (f"{REDIS}.strategy", "rolling", (f"stack: {REDIS}.volumes: a volume is on one host", "strategy: recreate")),
+    ("fleets.state.max", 2, (f"stack: {REDIS}.strategy: recreate is for one host, and fleet state has 1 to 2", "fleets.state: {min: 1, max: 1}")),
+    (f"{REDIS}.volumes.0.size_gb", 0, (f"stack: {REDIS}.volumes[0].size_gb: 0 is out of range",)),
+    (f"{REDIS}.volumes.0.path", "/tmp", (f"stack: {REDIS}.volumes[0].path: '/tmp' is taken by tmpfs[0]",)),
+    (f"{REDIS}.port", 9000, ()),
+    (f"{JOB}.exposure", "internal", (f"stack: {JOB}.exposure: internal, and no service refers to it", "${service.job.url}")),
+    (f"{JOB}.media", "/m", ()),
+    (f"{JOB}.migration", {"command": ["x"]}, (f"stack: {JOB}.migration: api has one for the same image",)),
+    (f"{API}.migration", {"command": []}, (f"stack: {API}.migration.command: []", "at least 1")),
+    (f"{API}.console", {"irb": []}, (f"stack: {API}.console.irb: []", "at least 1")),
+    (f"{API}.console", {"irb": [""]}, (f"stack: {API}.console.irb[0]: ''",)),
+    ("services.admin.paths", [], ("stack: services: web, admin are all public",)),
+    ("services.admin.paths", ["admin"], ("stack: services.admin.paths[0]: 'admin'", "/api/*")),
+    ("services.admin.hosts", ["Admin"], ("stack: services.admin.hosts[0]: 'Admin'", "api.example.org")),
+    ("services.admin.hosts", [f"{name}.example.org" for name in "abcde"], ("stack: services.admin: hosts and paths have more than 5",)),
+    ("services.web.paths", ["/admin/*"], ("stack: services.admin: its hosts and paths are those of web",)),
+    ("services.web.media", GONE, ("stack: media: no service uses it", "${media.path} needs")),
+    ("media", GONE, ("stack: services.web.media: the stack has no shared media; add media: {}",)),
+    ("media", {"size": 1}, ("stack: media.size: unknown key; it has none",)),
+    ("cache", GONE, ("${cache.host} needs a cache", "cache: {engine: redis}")),
+    ("cache.engine", "memcached", ("stack: cache.engine: 'memcached'", "redis")),
+    ("secrets.unused", {}, ("stack: secrets.unused: no service takes it",)),
+    ("secrets.upload_secret", {"length": 4}, ("stack: secrets.upload_secret.length: 4 is out of range",)),
+    ("fleets.int", {}, ("stack: fleets.int: the name is taken",)),
+    ("network", {"vpc": {}}, ("stack: network.vpc: missing; give {id: vpc-", "stack: network.public_subnets: missing")),
+    ("network", {"vpc": {"id": "vpc-0123456789abcdef0", "tags": {"a": "b"}}}, ("stack: network.vpc: both id and tags",)),
+    ("network", {"private_subnets": {"ids": ["subnet-0123456789abcdef0"]}}, ("stack: network.private_subnets.ids:", "is one subnet")),
+    ("registry.adopt", "yes", ("stack: registry.adopt: 'yes' is neither true nor false",)),
 ]
 
 ENVIRONMENTS: list[tuple[str, Any, tuple[str, ...]]] = [
@@ -120,6 +178,17 @@ ENVIRONMENTS: list[tuple[str, Any, tuple[str, ...]]] = [
     ("database", GONE, ("environment: database: missing",)),
     ("database.backup_retention_days", 0, ("environment: database.backup_retention_days: 0 is out of range", "between 1 and 35")),
     ("certificate", {"arn": "arn:aws:acm:x", "domain": "a.b"}, ("environment: certificate: both arn and domain",)),
+    ("network.cidr", GONE, ("environment: network.cidr: missing", "adopt: {vpc: {id: vpc-…}}")),
+    ("network.adopt", {"vpc": {"tags": {"Name": "main"}}}, ("environment: network.adopt.public_subnets: missing",)),
+    (
+        "network",
+        {"adopt": {"vpc": {"tags": {"Name": "main"}}}, "subnets": [{"public": "10.0.0.0/24", "private": "10.0.1.0/24"}] * 2},
+        ("environment: network.subnets: given with adopt",),
+    ),
+    ("variables", {"wep": {"A": "b"}}, ("environment: variables.wep: the stack has no such service", "did you mean 'web'?")),
+    ("variables", {"web": {"TOKEN": "secret"}}, ("environment: variables.web.TOKEN: 'secret' is a well-known default",)),
+    ("variables", {"web": {"A": "${database.x}"}}, ("environment: variables.web.A: ${database.x} names nothing",)),
+    ("developers", [{"name": "ada", "public_key": "key"}], ("environment: developers[0].public_key: 'key'", "ssh-ed25519")),
     ("fleets.wep", {"min": 3}, ("environment: fleets.wep: the stack has no such fleet", "did you mean 'web'?")),
     ("name", "a-long-place", ("services.web: its target group would be",)),
     ("releses", {}, ("environment: releses: unknown key", "did you mean 'releases'?")),
@@ -137,6 +206,26 @@ def test_a_bad_stack_file_is_refused(path: str, value: Any, texts: tuple[str, ..
     message = refusal(changed(STACK, path, value), ENVIRONMENT)
     for text in texts:
         assert text in message
+
+
+@pytest.mark.parametrize(("path", "value", "texts"), WHOLES, ids=[f"{path}={str(value)[:30]}" for path, value, _ in WHOLES])
+def test_a_bad_stack_file_with_everything_is_refused(path: str, value: Any, texts: tuple[str, ...]) -> None:
+    if not texts:
+        load(changed(WHOLE, path, value), WHOLE_ENVIRONMENT)
+        return
+    message = refusal(changed(WHOLE, path, value), WHOLE_ENVIRONMENT)
+    for text in texts:
+        assert text in message
+
+
+def test_two_internal_services_need_ports_of_their_own() -> None:
+    stack = changed(WHOLE, "services.second", {**WHOLE["services"]["api"], "fleet": "web", "migration": None, "schema": None})
+    stack = changed(stack, "services.web.environment.SECOND_URL", "${service.second.url}")
+    assert "services.second.port: 4567 is the internal load balancer's port for service api already" in refusal(stack, WHOLE_ENVIRONMENT)
+
+
+def test_a_cache_needs_its_size() -> None:
+    assert "environment: cache: missing" in refusal(WHOLE, ENVIRONMENT)
 
 
 @pytest.mark.parametrize(("path", "value", "texts"), ENVIRONMENTS, ids=[f"{path}={str(value)[:30]}" for path, value, _ in ENVIRONMENTS])
