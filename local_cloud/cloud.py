@@ -98,6 +98,14 @@ class Cloud:
         for tell in self.on_publish:
             tell()
 
+    def withdraw(self, name: str) -> None:
+        """Have this name resolve no longer."""
+        with self.lock:
+            if self.names.pop(name, None) is None:
+                return
+        for tell in self.on_publish:
+            tell()
+
     def protect(self, container: str, security_group_ids: list[str]) -> None:
         """Enforce these security groups on what arrives at a container (a load balancer, a database)."""
         self.planes["security_groups"].protect(container, list(security_group_ids))  # type: ignore[attr-defined]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from moto.elbv2 import models
-from moto.elbv2.exceptions import DuplicateListenerError, ELBClientError, InvalidTargetError
+from moto.elbv2.exceptions import DuplicateListenerError, DuplicateLoadBalancerName, ELBClientError, InvalidTargetError
 
+PLAIN = ("HTTP", "TCP")  # protocols of listeners without TLS
 # API reference, LoadBalancerAttribute: the attributes of an Application Load Balancer with their defaults. moto returns only a few, and
 # elb_application_lb compares them all.
 ATTRIBUTES = {
@@ -26,17 +27,78 @@ ATTRIBUTES = {
     "zonal_shift.config.enabled": "false",
 }
 
+# The same for a Network Load Balancer, and what a target group of TCP has besides.
+NETWORK_ATTRIBUTES = {
+    "access_logs.s3.enabled": "false",
+    "dns_record.client_routing_policy": "any_availability_zone",
+    "ipv6.deny_all_igw_traffic": "false",
+    "load_balancing.cross_zone.enabled": "false",
+    "secondary_ips.auto_assigned.per_subnet": "0",
+    "zonal_shift.config.enabled": "false",
+}
+TCP_GROUP_ATTRIBUTES = {
+    "deregistration_delay.connection_termination.enabled": "false",
+    "proxy_protocol_v2.enabled": "false",
+    "target_health_state.unhealthy.connection_termination.enabled": "true",
+}
+HTTP_GROUP_ONLY = ("load_balancing.algorithm.type", "slow_start.duration_seconds", "waf.fail_open.enabled")
+
 
 def _complete_attributes() -> None:
-    original = models.FakeLoadBalancer.__init__
+    original, group = models.FakeLoadBalancer.__init__, models.FakeTargetGroup.__init__
 
     def init(self: Any, *args: Any, **options: Any) -> None:
         original(self, *args, **options)
         if self.type == "application":
             # Cross-zone load balancing is always on at the level of an Application Load Balancer.
             self.attrs = {**ATTRIBUTES, **self.attrs, "load_balancing.cross_zone.enabled": "true"}
+        elif self.type == "network":
+            self.attrs = {**NETWORK_ATTRIBUTES, **self.attrs}
 
-    models.FakeLoadBalancer.__init__ = init
+    def group_init(self: Any, *args: Any, **options: Any) -> None:
+        group(self, *args, **options)
+        if self.protocol in ("TCP", "TLS"):
+            # "Client IP preservation … is enabled by default … if the target group type is instance"; with ip and TCP it is not.
+            kept = {name: value for name, value in self.attributes.items() if name not in HTTP_GROUP_ONLY}
+            self.attributes = {**kept, **TCP_GROUP_ATTRIBUTES, "preserve_client_ip.enabled": str(self.target_type == "instance").lower()}
+
+    models.FakeLoadBalancer.__init__, models.FakeTargetGroup.__init__ = init, group_init
+
+
+def _balancers() -> None:
+    create, set_groups = models.ELBv2Backend.create_load_balancer, models.ELBv2Backend.set_security_groups
+
+    def create_load_balancer(self: Any, name: str, security_groups: Any, subnet_ids: Any, *args: Any, **options: Any) -> Any:
+        # "A load balancer name must be unique within your set of ALBs and NLBs for the region"; "with the same settings, each call succeeds".
+        for known in self.load_balancers.values():
+            if known.name == name:
+                wanted = [*(subnet_ids or []), *(one["SubnetId"] for one in options.get("subnet_mappings") or [])]
+                asked = (options.get("scheme") or "internet-facing", options.get("loadbalancer_type") or "application", sorted(wanted))
+                if asked == (known.scheme, known.type, sorted(subnet.id for subnet in known.subnets)):
+                    return known
+                raise DuplicateLoadBalancerName
+        balancer = create(self, name, security_groups, subnet_ids, *args, **options)
+        if balancer.type == "network":
+            # loadbalancer/net/name/id, and name-id.elb.region.amazonaws.com
+            del self.load_balancers[balancer.arn]
+            tags = self.tagging_service.list_tags_for_resource(balancer.arn)["Tags"]
+            balancer.arn = balancer.arn.replace(":loadbalancer/app/", ":loadbalancer/net/")
+            self.load_balancers[balancer.arn] = balancer
+            self.tagging_service.tag_resource(balancer.arn, tags)
+            balancer.dns_name = f"{name}-{balancer.arn.rsplit('/', 1)[-1]}.elb.{self.region_name}.amazonaws.com"
+        elif balancer.scheme == "internal":
+            balancer.dns_name = f"internal-{balancer.dns_name}"
+        return balancer
+
+    def set_security_groups(self: Any, arn: str, sec_groups: list[str]) -> Any:
+        balancer = self.load_balancers.get(arn)
+        if balancer and balancer.type == "network" and not balancer.security_groups:
+            # SetSecurityGroups: "You can't perform this operation on a Network Load Balancer unless you specified a security group … when you created"
+            text = f"The load balancer '{balancer.name}' was created without security groups: none can be set for it"
+            raise ELBClientError("InvalidConfigurationRequest", text)
+        return set_groups(self, arn, sec_groups)
+
+    models.ELBv2Backend.create_load_balancer, models.ELBv2Backend.set_security_groups = create_load_balancer, set_security_groups
 
 
 def _no_policy_on_plain_listeners() -> None:
@@ -45,17 +107,19 @@ def _no_policy_on_plain_listeners() -> None:
 
     def create_listener(self: Any, load_balancer_arn: str, protocol: str, port: Any, *args: Any, **options: Any) -> Any:
         balancer = self.load_balancers.get(load_balancer_arn)
+        if balancer and balancer.type == "network" and protocol != "TCP":
+            raise ELBClientError("InvalidConfigurationRequest", f"the local cloud's network load balancers have listeners of TCP, not of {protocol}")
         # CreateListener: DuplicateListener, "A listener with the specified port already exists." (moto compares ports with ARNs)
         if balancer and any(int(one.port) == int(port) for one in balancer.listeners.values()):
             raise DuplicateListenerError()
         listener = create(self, load_balancer_arn, protocol, port, *args, **options)
-        if listener.protocol == "HTTP":
+        if listener.protocol in PLAIN:
             listener.ssl_policy = None
         return listener
 
     def modify_listener(self: Any, *args: Any, **options: Any) -> Any:
         listener = modify(self, *args, **options)
-        if listener.protocol == "HTTP":
+        if listener.protocol in PLAIN:
             listener.ssl_policy, listener.certificate, listener.certificates = None, None, []
         return listener
 
@@ -126,6 +190,7 @@ def _deletion_protection() -> None:
 def apply() -> None:
     """Correct moto, once, before it serves."""
     _complete_attributes()
+    _balancers()
     _no_policy_on_plain_listeners()
     _true_load_balancer_arns()
     _targets()

@@ -56,7 +56,7 @@ class Ec2Plane(Plane):
             gone = self.state in ("shutting-down", "terminated")
             answer = terminate(self, *args, **options)
             if not gone:
-                plane.later(self, "shutting-down", "terminated", lambda: plane.cloud.engine.remove(plane.container(self)))
+                plane.later(self, "shutting-down", "terminated", lambda: plane.end(self))
             return answer
 
         def stopping(self: Any, *args: Any, **options: Any) -> Any:
@@ -131,8 +131,15 @@ class Ec2Plane(Plane):
             restart="unless-stopped",
             systemd=True,
         )
+        # "ip-private-ipv4-address.region.compute.internal" (EC2 User Guide, "EC2 instance hostnames and domains")
+        self.cloud.publish(instance.private_dns_name, instance.private_ip)
         self.cloud.planes["security_groups"].wake.set()  # type: ignore[attr-defined]
         log.info("instance %s (%s) runs after %.1f s", instance.id, instance.private_ip, time.monotonic() - began)
+
+    def end(self, instance: Any) -> None:
+        """Remove the guest of a terminated instance, and its name."""
+        self.cloud.engine.remove(self.container(instance))
+        self.cloud.withdraw(instance.private_dns_name)
 
     def seed(self, instance: Any, backend: Any) -> dict[str, Any]:
         """cloud-init's NoCloud seed: identity, key and user data."""

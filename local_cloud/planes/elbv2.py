@@ -1,19 +1,25 @@
-"""Application Load Balancers: one HAProxy container for each, driven by moto's listeners, rules, target groups and by real health checks.
+"""Application and network load balancers: one HAProxy container for each, driven by moto's listeners, rules, target groups and by real health checks.
 
 A thread compares what the API says with what each HAProxy has been told and tells it the difference: targets by the runtime API (at once, no
 reload), everything else by a reload that hands the listening sockets over. Health checks are made inside the load balancer's container (see
 ``images/edge/agent.py``); ``target_health`` decides what their outcomes mean.
+
+A network load balancer keeps its clients' addresses for instance targets ("Client IP preservation", Network Load Balancers User Guide), so that the
+targets' security groups judge clients. HAProxy is a proxy and cannot: it forwards from a second address of its own, which targets let in, and the
+targets' rules for clients are enforced where the clients arrive, at its container (``admissions``). Health checks come from its first address, for
+which the targets' own rules hold, as on AWS.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import logging
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from moto.elbv2 import models
@@ -21,6 +27,7 @@ from moto.elbv2 import models
 from ..fixes.elbv2 import balancers_of
 from . import haproxy
 from .base import Plane
+from .security_groups import Rule
 from .target_health import Draining, Group, Health, Outcome, Target
 
 log = logging.getLogger(__name__)
@@ -28,6 +35,7 @@ log = logging.getLogger(__name__)
 CONFIGURATION = "/etc/haproxy/haproxy.cfg"
 TICK = 0.2  # seconds between two looks at the API's state; registrations and health changes wake the thread at once
 PORTS_PER_BALANCER = 5
+EVERYWHERE = "0.0.0.0/0"
 
 
 class Agent:
@@ -97,8 +105,8 @@ class Agent:
 class Balancer:
     """One load balancer's container: what it has been told so far, and the telling."""
 
-    def __init__(self, plane: ElbV2Plane, container: str, address: str, published: dict[int, int]) -> None:
-        self.plane, self.container, self.address, self.published = plane, container, address, published
+    def __init__(self, plane: ElbV2Plane, container: str, address: str, published: dict[int, int], forwarder: str | None = None) -> None:
+        self.plane, self.container, self.address, self.published, self.forwarder = plane, container, address, published, forwarder
         self.agent: Agent | None = None
         self.launched = False
         self.told: str | None = None  # digest of what needs a reload
@@ -127,6 +135,11 @@ class Balancer:
         self.agent = agent
         # It may be a new process in a new network namespace: tell it, and the firewall, everything.
         self.servers, self.checks_told, self.security_groups = {}, None, None
+        if self.forwarder:
+            add = ["ip", "address", "replace", f"{self.forwarder}/32", "dev", "eth0"]
+            code, output = self.plane.cloud.engine.beside(self.container, self.plane.cloud.image("guest"), add, b"")
+            if code != 0:
+                log.error("load balancer %s: no address to forward from: %s", self.container, output.strip())
         return agent
 
     def _observed(self, key: str, outcome: Outcome) -> None:
@@ -151,7 +164,9 @@ class Balancer:
             self.told = digest
         lines: list[str] = []
         for backend in wanted.backends.values():
-            lines += haproxy.commands(backend.name, self.servers.get(backend.name, {}), backend.servers)
+            # A network load balancer lets connections live on ("deregistration_delay.connection_termination.enabled": false).
+            cut = wanted.kind == "application"
+            lines += haproxy.commands(backend.name, self.servers.get(backend.name, {}), backend.servers, cut=cut)
         if lines:
             for line, reply in zip(lines, agent.command(*lines), strict=True):
                 if reply and "changed" not in reply and "no need to change" not in reply:
@@ -251,7 +266,7 @@ class ElbV2Plane(Plane):
 
         def creating(self: Any, *args: Any, **options: Any) -> Any:
             balancer = create(self, *args, **options)
-            if balancer.type == "application":
+            if balancer.type in ("application", "network") and balancer.arn not in plane.balancers:
                 try:
                     plane.launch(balancer)
                 except Exception:
@@ -325,14 +340,16 @@ class ElbV2Plane(Plane):
         """Start a load balancer's container; its listeners follow as they are made."""
         settings, engine = self.cloud.settings, self.cloud.engine
         with self.lock:
-            taken = {one.published[80] for one in self.balancers.values()}
+            taken = {one.published.get(80) for one in self.balancers.values()}
             step = next(step for step in range(0, 500, PORTS_PER_BALANCER) if settings.http_port + step not in taken)
-            published = {80: settings.http_port + step, 443: settings.https_port + step}
+            # "The nodes of an internal load balancer have only private IP addresses": nothing outside of the VPC reaches them.
+            published = {} if balancer.scheme == "internal" else {80: settings.http_port + step, 443: settings.https_port + step}
             address = self.cloud.address_in(balancer.subnets[0])
+            forwarder = self.cloud.address_in(balancer.subnets[0]) if balancer.type == "network" else None
             container = self.cloud.container_name(f"lb-{balancer.name}")
-            entry = Balancer(self, container, address, published)
+            entry = Balancer(self, container, address, published, forwarder)
             self.balancers[balancer.arn] = entry
-        empty = haproxy.LoadBalancer([], {})
+        empty = haproxy.LoadBalancer([], {}, kind=balancer.type)
         try:
             engine.run(
                 container,
@@ -358,8 +375,10 @@ class ElbV2Plane(Plane):
         self.cloud.publish(balancer.dns_name, address)
 
     def _protect(self, balancer: Any, entry: Balancer) -> None:
-        # "If you don't specify a security group, Elastic Load Balancing uses the default security group of the VPC."
-        groups = list(balancer.security_groups or [self.cloud.backend("ec2").get_default_security_group(balancer.vpc_id).id])
+        groups = list(balancer.security_groups or [])
+        if not groups and balancer.type == "application":
+            # "If you don't specify a security group, Elastic Load Balancing uses the default security group of the VPC."
+            groups = [self.cloud.backend("ec2").get_default_security_group(balancer.vpc_id).id]
         if groups != entry.security_groups:
             self.cloud.protect(entry.container, groups)
             entry.security_groups = groups
@@ -371,7 +390,9 @@ class ElbV2Plane(Plane):
             if entry.agent:
                 entry.agent.close()
             self.cloud.engine.remove(entry.container)
-            balancer.subnets[0].del_subnet_ip(entry.address)
+            self.cloud.withdraw(balancer.dns_name)
+            for address in filter(None, (entry.address, entry.forwarder)):
+                balancer.subnets[0].del_subnet_ip(address)
         self.wake.set()
 
     # -- the thread -----------------------------------------------------------------------------------------------------------------------
@@ -446,7 +467,10 @@ class ElbV2Plane(Plane):
             listeners.append(haproxy.Listener(int(listener.port), listener.protocol, rules, tuple(names)))
             used += [arn for rule in rules for arn, _ in haproxy.forwards(rule.action)]
         backends = {arn: self._backend(backend.target_groups[arn], entry) for arn in dict.fromkeys(used) if arn in backend.target_groups}
-        return haproxy.LoadBalancer(listeners, backends, dict(balancer.attrs), entry.published), certificates
+        attributes = dict(balancer.attrs)
+        for listener in balancer.listeners.values():
+            attributes.setdefault("tcp.idle_timeout.seconds", listener.attributes.get("tcp.idle_timeout.seconds", "350"))
+        return haproxy.LoadBalancer(listeners, backends, attributes, entry.published, balancer.type), certificates
 
     def _certificate(self, arn: str) -> bytes | None:
         known = self.cloud.backend("acm")._certificates.get(arn)
@@ -468,7 +492,49 @@ class ElbV2Plane(Plane):
                 # Deregistered or stopped: requests in flight go on, at the address known so far.
                 servers[slot] = haproxy.Server(before.address, before.port, "drain")
         entry.slots[name] = slots
-        return haproxy.Backend(name, target_group.protocol or "HTTP", target_group.attributes["load_balancing.algorithm.type"], servers)
+        algorithm = target_group.attributes.get("load_balancing.algorithm.type", "round_robin")
+        return haproxy.Backend(name, target_group.protocol or "HTTP", algorithm, servers, entry.forwarder if preserves_clients(target_group) else None)
+
+    def admissions(self, rules_of: Callable[[list[str]], list[Rule]]) -> tuple[dict[str, list[Rule]], dict[str, list[Rule]], dict[str, list[str]]]:
+        """What network load balancers mean for firewalls: the rules of their containers, more rules for instances, more addresses of groups.
+
+        ``rules_of`` gives the rules of security groups. A client reaches a listener when the load balancer's own groups allow it, if it has some, and
+        the targets allow it, or the load balancer's groups, on the target's port.
+        """
+        of_balancers: dict[str, list[Rule]] = {}
+        of_instances: dict[str, list[Rule]] = {}
+        members: dict[str, list[str]] = {}
+        backend = self.cloud.backend("elbv2")
+        with self.lock:
+            entries = [(backend.load_balancers[arn], entry) for arn, entry in self.balancers.items() if entry.forwarder and arn in backend.load_balancers]
+        for balancer, entry in entries:
+            own = list(balancer.security_groups or [])
+            for group in own:
+                members.setdefault(group, []).append(str(entry.forwarder))
+            rules = of_balancers[entry.container] = []
+            for listener in list(balancer.listeners.values()):
+                port = int(listener.port)
+                admitted: tuple[str, ...] = (EVERYWHERE,)
+                named = [arn for rule in listener.rules.values() for arn, _ in haproxy.forwards(final_action(rule.actions))]
+                keeping = [backend.target_groups[arn] for arn in named if arn in backend.target_groups and preserves_clients(backend.target_groups[arn])]
+                with self.lock:
+                    targets = [target for group in keeping for target in self.group(group.arn).targets.values()]
+                sources: list[str] = []
+                for target in targets:
+                    instance = self._instance(target.identifier)
+                    groups = [group.id for group in instance.security_groups] if instance else []
+                    of_instances.setdefault(target.identifier, []).append(Rule("tcp", target.port, target.port, (f"{entry.forwarder}/32",)))
+                    for one in rules_of(groups):
+                        if one.admits("tcp", target.port):
+                            sources += [EVERYWHERE] if f"{entry.address}/32" in one.sources and own else one.sources
+                if targets:
+                    admitted = tuple(dict.fromkeys(sources))
+                if own:
+                    allowed = [source for one in rules_of(own) if one.admits("tcp", port) for source in one.sources]
+                    admitted = tuple(both(allowed, admitted))
+                if admitted:
+                    rules.append(Rule("tcp", port, port, admitted))
+        return of_balancers, of_instances, members
 
     def checks(self, balancer: Any, entry: Balancer) -> list[dict[str, Any]]:
         """The health checks to make from this load balancer; sets ``entry.checks``. Hold the lock."""
@@ -478,7 +544,7 @@ class ElbV2Plane(Plane):
             if target_group is None or not target_group.health_check_enabled or target_group.load_balancer_arns[:1] != [balancer.arn]:
                 continue
             limits = {
-                "matcher": (target_group.matcher or {}).get("HttpCode") or "200",
+                "matcher": (getattr(target_group, "matcher", None) or {}).get("HttpCode") or "200",
                 "healthy_threshold": int(target_group.healthy_threshold_count),
                 "unhealthy_threshold": int(target_group.unhealthy_threshold_count),
             }
@@ -509,9 +575,20 @@ class ElbV2Plane(Plane):
         for balancer in list(self.cloud.backend("elbv2").load_balancers.values()):
             entry = self.balancers.get(balancer.arn)
             if entry:
-                urls = f"http://127.0.0.1:{entry.published[80]}/ https://127.0.0.1:{entry.published[443]}/"
-                lines.append({"kind": "load balancer", "name": balancer.name, "state": balancer.state, "address": entry.address, "url": urls})
+                public = f"http://127.0.0.1:{entry.published[80]}/ https://127.0.0.1:{entry.published[443]}/" if entry.published else balancer.dns_name
+                lines.append({"kind": "load balancer", "name": balancer.name, "state": balancer.state, "address": entry.address, "url": public})
         return lines
+
+
+def preserves_clients(target_group: Any) -> bool:
+    """Whether targets see the clients' addresses (attribute preserve_client_ip.enabled; "by default" of instance targets of TCP)."""
+    return target_group.protocol in ("TCP", "TLS") and target_group.attributes.get("preserve_client_ip.enabled") == "true"
+
+
+def both(some: Iterable[str], others: Iterable[str]) -> list[str]:
+    """The blocks that are in both: of two that overlap one lies within the other."""
+    pairs = [(ipaddress.ip_network(one, strict=False), ipaddress.ip_network(other, strict=False)) for one in some for other in others]
+    return list(dict.fromkeys(str(one if one.prefixlen >= other.prefixlen else other) for one, other in pairs if one.overlaps(other)))
 
 
 def final_action(actions: list[Any]) -> dict[str, Any]:

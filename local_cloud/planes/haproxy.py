@@ -1,4 +1,4 @@
-"""The configuration of one Application Load Balancer's data plane, rendered for HAProxy. Pure: plain data in, text out.
+"""The configuration of one load balancer's data plane, application or network, rendered for HAProxy. Pure: plain data in, text out.
 
 What is rendered into the file changes with listeners, rules, attributes and certificates only (then HAProxy reloads, handing its listening
 sockets over). Targets live in *slots*, servers that exist beforehand; ``commands`` gives what the runtime API must be told so that the slots
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 ServerState = Literal["ready", "drain", "maint"]
@@ -40,6 +40,7 @@ class Backend:
     protocol: str = "HTTP"
     algorithm: str = "round_robin"
     servers: Mapping[int, Server] = field(default_factory=dict)
+    source: str | None = None  # the address that targets see, where it is not the load balancer's first one
 
     @property
     def slots(self) -> int:
@@ -73,6 +74,7 @@ class LoadBalancer:
     backends: Mapping[str, Backend]
     attributes: Mapping[str, str] = field(default_factory=dict)
     published: Mapping[int, int] = field(default_factory=dict)
+    kind: Literal["application", "network"] = "application"
 
 
 def quote(text: str) -> str:
@@ -217,14 +219,29 @@ def _frontend(listener: Listener, balancer: LoadBalancer) -> list[str]:
     return [f"frontend listener-{listener.port}", *(f"  {line}" for line in lines), "  default_backend nowhere"]
 
 
+def _tcp_frontend(listener: Listener, balancer: LoadBalancer) -> list[str]:
+    """A TCP listener: connections are passed on, to the groups of its default action by weight."""
+    named = [one for rule in listener.rules for one in forwards(rule.action)]
+    groups = [(balancer.backends[arn].name, weight) for arn, weight in named if weight > 0 and arn in balancer.backends]
+    total, share = sum(weight for _, weight in groups), 0
+    lines = [f"frontend listener-{listener.port}", f"  bind :{listener.port}", f"  tcp-request content set-var(txn.share) rand({RANDOM})"]
+    for name, weight in groups:
+        share += weight
+        lines.append(f"  use_backend {name} if {{ var(txn.share) -m int lt {share * RANDOM // total} }}")
+    return [*lines, "  default_backend nowhere"]
+
+
 def _backend(backend: Backend) -> list[str]:
     secure = " ssl verify none" if backend.protocol == "HTTPS" else ""
     lines = [f"backend {backend.name}", f"  balance {ALGORITHMS.get(backend.algorithm, 'roundrobin')}"]
-    lines += [
-        "  http-response set-var(txn.answered) bool(true)",
-        # AWS answers 503 when a group has no target, and 502 when its targets cannot be reached ("Troubleshoot your ALB").
-        "  http-after-response set-status 502 if { status 503 } !{ var(txn.answered) -m found } { nbsrv gt 0 }",
-    ]
+    if backend.source:
+        lines.append(f"  source {backend.source}")
+    if backend.protocol in ("HTTP", "HTTPS"):
+        lines += [
+            "  http-response set-var(txn.answered) bool(true)",
+            # AWS answers 503 when a group has no target, and 502 when its targets cannot be reached ("Troubleshoot your ALB").
+            "  http-after-response set-status 502 if { status 503 } !{ var(txn.answered) -m found } { nbsrv gt 0 }",
+        ]
     for slot in range(1, backend.slots + 1):
         server = backend.servers.get(slot)
         if server and server.state == "ready":
@@ -236,7 +253,6 @@ def _backend(backend: Backend) -> list[str]:
 
 def render(balancer: LoadBalancer, *, slots: bool = True) -> str:
     """The whole configuration file. ``slots=False`` leaves the targets out: what stays equal then needs no reload."""
-    idle = balancer.attributes.get("idle_timeout.timeout_seconds", "60")
     lines = [
         "global",
         f"  stats socket {SOCKET} mode 600 level admin expose-fd listeners",
@@ -245,6 +261,42 @@ def render(balancer: LoadBalancer, *, slots: bool = True) -> str:
         "  nbthread 2",
         "  tune.ssl.default-dh-param 2048",
         "  hard-stop-after 1h",
+    ]
+    if balancer.kind == "application":
+        # WebSockets are an upgrade of HTTP/1.1 there; AWS's HTTP/2 has no extended CONNECT.
+        lines.append("  h2-workaround-bogus-websocket-clients")
+    lines += _application_defaults(balancer) if balancer.kind == "application" else _network_defaults(balancer)
+    frontend = _frontend if balancer.kind == "application" else _tcp_frontend
+    for listener in sorted(balancer.listeners, key=lambda one: one.port):
+        lines += frontend(listener, balancer)
+    for backend in sorted(balancer.backends.values(), key=lambda one: one.name):
+        lines += _backend(backend) if slots else [*_backend(replace(backend, servers={})), f"  # {backend.slots}"]
+    return "\n".join(lines) + "\n"
+
+
+def _network_defaults(balancer: LoadBalancer) -> list[str]:
+    idle = balancer.attributes.get("tcp.idle_timeout.seconds", "350")
+    return [
+        "defaults",
+        "  mode tcp",
+        "  log global",
+        "  option tcplog",
+        "  option dontlog-normal",
+        "  timeout connect 10s",
+        f"  timeout client {idle}s",
+        f"  timeout server {idle}s",
+        "  timeout queue 10s",
+        "  retries 0",
+        "  default-server init-addr none",
+        # Where connections go whose action forwards to nothing: they are reset.
+        "backend nowhere",
+        "  tcp-request content reject",
+    ]
+
+
+def _application_defaults(balancer: LoadBalancer) -> list[str]:
+    idle = balancer.attributes.get("idle_timeout.timeout_seconds", "60")
+    return [
         "defaults",
         "  mode http",
         "  log global",
@@ -274,15 +326,13 @@ def render(balancer: LoadBalancer, *, slots: bool = True) -> str:
         "backend nowhere",
         "  http-request return status 503 default-errorfiles",
     ]
-    for listener in sorted(balancer.listeners, key=lambda one: one.port):
-        lines += _frontend(listener, balancer)
-    for backend in sorted(balancer.backends.values(), key=lambda one: one.name):
-        lines += _backend(backend) if slots else [*_backend(Backend(backend.name, backend.protocol, backend.algorithm)), f"  # {backend.slots}"]
-    return "\n".join(lines) + "\n"
 
 
-def commands(name: str, before: Mapping[int, Server], after: Mapping[int, Server]) -> list[str]:
-    """What to tell the runtime API so that the slots of backend ``name`` go from ``before`` to ``after``; nothing when they are equal."""
+def commands(name: str, before: Mapping[int, Server], after: Mapping[int, Server], *, cut: bool = True) -> list[str]:
+    """What to tell the runtime API so that the slots of backend ``name`` go from ``before`` to ``after``; nothing when they are equal.
+
+    ``cut``: what still runs on a slot that becomes free is ended.
+    """
     told: list[str] = []
     for slot in sorted({*before, *after}):
         old, new = before.get(slot), after.get(slot)
@@ -291,7 +341,7 @@ def commands(name: str, before: Mapping[int, Server], after: Mapping[int, Server
         server = f"{name}/s{slot}"
         if new is None:
             # "The deregistration delay period elapsed for a request being handled by a target": it is cut off (User Guide, "HTTP 502").
-            told += [f"set server {server} state maint", f"shutdown sessions server {server}"]
+            told += [f"set server {server} state maint", *([f"shutdown sessions server {server}"] if cut else [])]
             continue
         if old is None or (old.address, old.port) != (new.address, new.port):
             told.append(f"set server {server} addr {new.address} port {new.port}")

@@ -30,6 +30,10 @@ class Rule:
     last: int | None
     sources: tuple[str, ...]
 
+    def admits(self, protocol: str, port: int) -> bool:
+        """Whether the rule is about this port."""
+        return self.protocol == "all" or (self.protocol == protocol and (self.first is None or self.first < 0 or self.first <= port <= int(self.last or 0)))
+
 
 def evaluate(groups: list[dict[str, Any]], members: dict[str, list[str]]) -> list[Rule]:
     """The rules of these groups. A group: {permissions: [{protocol, first, last, blocks, groups}]}; members: group id → its interfaces' addresses."""
@@ -76,7 +80,7 @@ class SecurityGroupsPlane(Plane):
         """From now on, and at once, only what these groups allow arrives at this container."""
         with self.lock:
             self.others[container] = groups
-        self.enforce_one(container, groups, self.members())
+        self.enforce(only=container)
 
     def start(self) -> None:
         self.stopping.clear()
@@ -140,22 +144,32 @@ class SecurityGroupsPlane(Plane):
 
     # ---- enforcing
 
-    def enforce(self) -> None:
-        """Bring every protected container to the rules of now."""
-        members = self.members()
-        wanted = {name: [group.id for group in instance.security_groups] for name, instance in self.guests().items()}
+    def enforce(self, only: str | None = None) -> None:
+        """Bring every protected container, or one of them, to the rules of now."""
+        members, guests = self.members(), self.guests()
+        wanted = {name: [group.id for group in instance.security_groups] for name, instance in guests.items()}
         with self.lock:
             wanted.update(self.others)
         for gone in set(self.told) - set(wanted):
-            del self.told[gone]
-        for container, groups in wanted.items():
-            self.enforce_one(container, groups, members)
+            self.told.pop(gone, None)
 
-    def enforce_one(self, container: str, groups: list[str], members: dict[str, list[str]]) -> None:
+        def rules_of(groups: list[str]) -> list[Rule]:
+            return evaluate([self.group(identifier) for identifier in groups], members)
+
+        balancers = self.cloud.planes.get("elbv2")
+        instead, further, addresses = balancers.admissions(rules_of) if balancers else ({}, {}, {})
+        for group, some in addresses.items():
+            members.setdefault(group, []).extend(some)
+        for container, groups in wanted.items():
+            if only in (None, container):
+                more = further.get(guests[container].id, []) if container in guests else []
+                self.enforce_one(container, instead[container] if container in instead else [*rules_of(groups), *more])
+
+    def enforce_one(self, container: str, rules: list[Rule]) -> None:
         facts = self.cloud.engine.inspect(container)
         if not facts or not facts["State"]["Running"]:
             return
-        text = script(evaluate([self.group(identifier) for identifier in groups], members))
+        text = script(rules)
         # A container that was started again has a new, empty network namespace.
         state = (facts["State"]["StartedAt"], text)
         if self.told.get(container) == state:

@@ -45,11 +45,11 @@ STOPPED = Health("unused", "Target.InvalidState", "Target is in the stopped stat
 class Outcome:
     """One health check's result.
 
-    ``kind`` is ``response`` (an answer came; ``code`` is its status), ``timeout`` (none within the time-out) or ``failed`` (the connection was
-    refused, reset or could not be made).
+    ``kind`` is ``response`` (an answer came; ``code`` is its status), ``connected`` (a TCP check's connection was made), ``timeout`` (nothing within
+    the time-out) or ``failed`` (the connection was refused, reset or could not be made).
     """
 
-    kind: Literal["response", "timeout", "failed"]
+    kind: Literal["response", "connected", "timeout", "failed"]
     code: int | None = None
 
 
@@ -64,6 +64,8 @@ def code_matches(matcher: str, code: int) -> bool:
 
 def failure(outcome: Outcome, matcher: str) -> Health | None:
     """The state that this outcome argues for, or None when the check has passed."""
+    if outcome.kind == "connected":
+        return None
     if outcome.kind == "response" and outcome.code is not None:
         if code_matches(matcher, outcome.code):
             return None

@@ -5,7 +5,7 @@ with ``docker exec -i``; lines of JSON go both ways.
 
 In:  ``{"checks": [{"key", "host", "port", "path", "protocol", "interval", "timeout"}]}``  all checks to make from now on (seconds)
      ``{"id", "commands": ["set server …"]}``  for the runtime API
-Out: ``{"key", "kind": "response" | "timeout" | "failed", "code"}``  one per check made
+Out: ``{"key", "kind": "response" | "connected" | "timeout" | "failed", "code"}``  one per check made
      ``{"id", "replies": [...]}``
 
 It ends when its input does, so it never outlives the local cloud.
@@ -31,8 +31,16 @@ def say(message: dict) -> None:
 
 
 def probe(check: dict) -> dict:
-    """Make one check, as an Application Load Balancer makes it: GET, no redirect followed, certificates not verified."""
+    """Make one check, as Elastic Load Balancing makes it: GET, no redirect followed, certificates not verified; or a connection alone."""
     host, port, timeout = check["host"], int(check["port"]), float(check["timeout"])
+    if check["protocol"] == "TCP":
+        try:
+            socket.create_connection((host, port), timeout).close()
+        except TimeoutError:
+            return {"kind": "timeout"}
+        except OSError:
+            return {"kind": "failed"}
+        return {"kind": "connected"}
     connection: http.client.HTTPConnection
     if check["protocol"] == "HTTPS":
         context = ssl.create_default_context()

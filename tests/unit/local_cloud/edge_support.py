@@ -44,6 +44,9 @@ class PaperEngine:
         self.executed.append((name, list(arguments), input))
         return self.code, ""
 
+    def beside(self, name: str, image: str, arguments: Sequence[str], input: bytes) -> tuple[int, str]:
+        return self.exec(name, arguments, input)
+
     def put(self, name: str, files: dict[str, Any]) -> None:
         self.containers[name]["files"] = {**self.containers[name]["files"], **files}
 
@@ -94,6 +97,9 @@ class PaperCloud:
 
     def publish(self, name: str, address: str) -> None:
         self.names[name] = address
+
+    def withdraw(self, name: str) -> None:
+        self.names.pop(name, None)
 
     def protect(self, container: str, groups: list[str]) -> None:
         self.protected[container] = groups

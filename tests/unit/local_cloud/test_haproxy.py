@@ -188,3 +188,29 @@ def test_nothing_is_said_when_nothing_changed() -> None:
 def test_targets_keep_their_slots() -> None:
     assert assign({}, ["i-1", "i-2"]) == {1: "i-1", 2: "i-2"}
     assert assign({1: "i-1", 2: "i-2"}, ["i-2", "i-3", "i-4"]) == {2: "i-2", 1: "i-3", 3: "i-4"}
+
+
+def network(**options: Any) -> str:
+    rules = [Rule([], weighted(("web", 90), ("canary", 10)))]
+    backends = {name: Backend(name, "TCP", servers={1: A}, **options) for name in ("web", "canary")}
+    return render(LoadBalancer([Listener(6379, "TCP", rules)], backends, {"tcp.idle_timeout.seconds": "400"}, kind="network"))
+
+
+def test_a_network_load_balancer_passes_connections_on_without_looking_into_them() -> None:
+    """ "You can configure the idle timeout … The default value for TCP flows is 350 seconds"."""
+    text = network()
+    assert "  mode tcp\n" in text and "http" not in text
+    assert "timeout client 400s" in text and "timeout server 400s" in text
+    assert section(text, "frontend listener-6379")[2:4] == [
+        f"use_backend {name} if {{ var(txn.share) -m int lt {n} }}" for name, n in (("web", 90000), ("canary", 100000))
+    ]
+    assert section(text, "backend nowhere") == ["tcp-request content reject"]
+
+
+def test_targets_that_judge_clients_see_the_second_address() -> None:
+    assert section(network(source="10.0.0.9"), "backend web")[1] == "source 10.0.0.9"
+    assert "source " not in network()
+
+
+def test_connections_of_a_network_load_balancer_live_on_after_the_delay() -> None:
+    assert commands("web", {1: A}, {}, cut=False) == ["set server web/s1 state maint"]
