@@ -1,20 +1,21 @@
-"""One cloud and one hello for the whole module; the cloud goes when the session ends."""
+"""One cloud and one stack for a whole module; the cloud goes when the session ends."""
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.e2e.system import BUILD, System, say
-from tools import stack_images
 
 
 @pytest.fixture(scope="session")
-def system() -> Iterator[System]:
-    """hello on an empty cloud. What a killed earlier run has left is removed first."""
-    system = System("hello")
+def system(request: pytest.FixtureRequest) -> Iterator[System]:
+    """The stack that the module's file is named after, on an empty cloud. What a killed earlier run has left is removed first."""
+    system = System(request.session.items[0].path.stem.removeprefix("test_"))
     system.cloud("down")
     shutil.rmtree(BUILD, ignore_errors=True)
     say("starting the cloud")
@@ -23,8 +24,17 @@ def system() -> Iterator[System]:
     system.cloud("down").succeeded()
 
 
-@pytest.fixture(scope="session")
-def tags(system: System) -> dict[str, str]:
-    """Version → tag of hello's image in the docker engine; `broken` never becomes healthy."""
-    say("building the images of hello")
-    return {version: stack_images.build("hello", "web", version, system.environment) for version in ("v1", "v2", "v3", "broken")}
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What the system must show, line by line: whether it held, and how that was observed (the test's docstring)."""
+    terminalreporter.section("what was observed")
+    for outcome in ("passed", "failed", "error"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if report.when == "call" or outcome == "error":
+                terminalreporter.write_line(f"{outcome:<7} {dict(report.user_properties).get('observed', report.nodeid)}")
+
+
+@pytest.fixture(autouse=True)
+def observed(request: pytest.FixtureRequest, record_property: Any) -> None:
+    """Keep the words for the table."""
+    name = request.node.name.removeprefix("test_").replace("_", " ")
+    record_property("observed", " — ".join(filter(None, [name, " ".join((inspect.getdoc(request.function) or "").split())])))

@@ -12,16 +12,19 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import boto3
 import requests
 import urllib3
+import yaml
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_cloud.settings import Settings
+from tools import stack_images
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build" / "e2e"
@@ -82,7 +85,7 @@ class Run:
 
 @dataclass
 class System:
-    """hello on its cloud."""
+    """One stack on its cloud."""
 
     stack: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -98,6 +101,8 @@ class System:
             "ANSIBLE_DEPRECATION_WARNINGS": "true",
             **Settings(PORT, BUILD / "cloud", NETWORK).shell_variables(),
         }
+
+        self.demo: dict[str, Any] = yaml.safe_load((ROOT / "examples" / self.stack / "demo.yml").read_text(encoding="utf-8"))
 
     http = f"http://127.0.0.1:{PORT + 3}"
     https = f"https://127.0.0.1:{PORT + 4}"
@@ -159,6 +164,21 @@ class System:
         (BUILD / f"{self.runs:02d}-{name}.log").write_text(run.output)
         return run
 
+    # ---- releases
+
+    @cached_property
+    def repositories(self) -> dict[str, str]:
+        """Service → repository, for the services whose image is built here."""
+        return stack_images.services(self.stack)
+
+    def push(self, service: str, version: str) -> str:
+        """Have the image of a version of a service in the registry; returns its tag. `broken` never becomes healthy."""
+        return stack_images.push(stack_images.build(self.stack, service, version, self.environment), self.repositories[service], self.environment)
+
+    def release(self, service: str, version: str) -> Run:
+        """Push and deploy."""
+        return self.play("deploy", release_service=service, release_tag=self.push(service, version))
+
     # ---- the account
 
     def client(self, service: str) -> Any:
@@ -171,25 +191,25 @@ class System:
             config=Config(retries={"max_attempts": 2}, read_timeout=60),
         )
 
-    def instances(self) -> dict[str, dict[str, Any]]:
-        """The running instances of the stack by id."""
-        pages = self.client("ec2").describe_instances(
-            Filters=[{"Name": "tag:flotilla:stack", "Values": [self.stack]}, {"Name": "instance-state-name", "Values": ["pending", "running"]}]
-        )
+    def instances(self, fleet: str = "*") -> dict[str, dict[str, Any]]:
+        """The running instances of the stack, or of one fleet of it, by id."""
+        wanted = {"tag:flotilla:stack": [self.stack], "tag:flotilla:fleet": [fleet], "instance-state-name": ["pending", "running"]}
+        pages = self.client("ec2").describe_instances(Filters=[{"Name": name, "Values": values} for name, values in wanted.items()])
         return {host["InstanceId"]: host for page in pages["Reservations"] for host in page["Instances"]}
 
-    def targets(self) -> dict[str, str]:
-        """Target id → state, of every target group of the stack."""
+    def targets(self, service: str = "") -> dict[str, str]:
+        """Target id → state, of a service's target group or of every one of the stack."""
         api = self.client("elbv2")
-        groups = [group["TargetGroupArn"] for group in api.describe_target_groups()["TargetGroups"]]
+        prefix = f"{self.stack}-local-{service}"
+        groups = [group["TargetGroupArn"] for group in api.describe_target_groups()["TargetGroups"] if group["TargetGroupName"].startswith(prefix)]
         answers = [row for arn in groups for row in api.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]]
         return {row["Target"]["Id"]: row["TargetHealth"]["State"] for row in answers}
 
-    def healthy(self, count: int = 2) -> dict[str, str]:
+    def healthy(self, count: int = 2, service: str = "") -> dict[str, str]:
         """The targets once count of them, and no others, are registered and healthy."""
 
         def probe() -> dict[str, str]:
-            seen = self.targets()
+            seen = self.targets(service)
             return seen if len(seen) == count and set(seen.values()) == {"healthy"} else {}
 
         return wait_for(f"{count} healthy targets", probe, 180)
@@ -200,7 +220,7 @@ class System:
 
     # ---- the hosts
 
-    def on_host(self, instance: str, script: str) -> str:
+    def on_host(self, instance: str, script: str, check: bool = True) -> str:
         """What a root shell on the host prints."""
         address = self.instances()[instance]["PrivateIpAddress"]
         key = BUILD / "cloud" / "ssh" / "id_ed25519"
@@ -208,24 +228,26 @@ class System:
         done = subprocess.run(
             ["ssh", *options, f"admin@{address}", "sudo sh"], input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
         )
-        assert done.returncode == 0, f"{instance}: {script}: {done.stdout}"
+        assert done.returncode == 0 or not check, f"{instance}: {script}: {done.stdout}"
         return done.stdout.strip()
 
-    def containers(self, service: str = "web") -> dict[str, str]:
-        """Instance → "container id, start time, image digest" of the service on it."""
+    def reaches(self, instance: str, host: str, port: int) -> bool:
+        """Whether a TCP connection from the host is accepted within two seconds."""
+        probe = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2); print('open')"
+        return self.on_host(instance, f'python3 -c "{probe}" {host} {port} 2>/dev/null', check=False) == "open"
+
+    def containers(self, service: str = "web", fleet: str = "*") -> dict[str, str]:
+        """Instance → "container id, start time, image" of the service on it."""
         form = "{{.Id}} {{.State.StartedAt}} {{.Config.Image}}"
-        return {host: self.on_host(host, f"docker inspect --format '{form}' flotilla-{service}") for host in self.instances()}
+        return {host: self.on_host(host, f"docker inspect --format '{form}' flotilla-{service}") for host in self.instances(fleet)}
 
     # ---- the client
 
     def get(self, path: str, timeout: float = 15.0) -> requests.Response:
         return requests.get(self.https + path, verify=False, timeout=timeout)
 
-    def version(self) -> str:
-        return self.get("/whoami").headers["X-App-Version"]
-
-    def versions(self, count: int = 20) -> set[str]:
-        return {self.version() for _ in range(count)}
+    def versions(self, count: int = 20, path: str = "/whoami") -> set[str]:
+        return {self.get(path).headers["X-App-Version"] for _ in range(count)}
 
     @contextmanager
     def load(self, name: str, rate: int = 60) -> Iterator[dict[str, Any]]:
@@ -233,7 +255,8 @@ class System:
         result = BUILD / f"load-{name}.json"
         log = (BUILD / f"load-{name}.log").open("w+")
         result.unlink(missing_ok=True)
-        arguments = [sys.executable, "tools/load.py", self.https, "--rate", str(rate), "--result", str(result), "--seconds", "900"]
+        mix = [word for request in self.demo["load"] for word in ("--request", request)]
+        arguments = [sys.executable, "tools/load.py", self.https, "--rate", str(rate), "--result", str(result), "--seconds", "900", *mix]
         client = subprocess.Popen(arguments, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
         figures: dict[str, Any] = {}
         try:

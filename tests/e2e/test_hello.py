@@ -19,21 +19,15 @@ import requests
 import yaml
 
 from tests.e2e.system import BUILD, ROOT, System, say, wait_for
-from tools import stack_images
 
 pytestmark = pytest.mark.e2e
 
 
-def push(system: System, image: str) -> str:
-    """Push one built image to the stack's repository; returns its tag."""
-    return stack_images.push(image, "hello/web", system.environment)
-
-
 @pytest.fixture(scope="session")
-def released(system: System, tags: dict[str, str]) -> dict[str, str]:
+def released(system: System) -> dict[str, str]:
     """Provisioned, configured and on release 1. Version → tag in the registry (v1 alone)."""
     system.play("provision").succeeded()
-    pushed = {"v1": push(system, tags["v1"])}
+    pushed = {"v1": system.push("web", "v1")}
     system.play("configure").succeeded()
     system.play("deploy", release_tag=pushed["v1"]).succeeded()
     system.healthy()
@@ -137,8 +131,8 @@ def test_the_same_again_changes_nothing(system: System, quiet: dict[str, str], r
 # ---- releases
 
 
-def test_release_two_under_load_loses_nothing(system: System, tags: dict[str, str], quiet: Any, released: dict[str, str]) -> None:
-    released["v2"] = push(system, tags["v2"])
+def test_release_two_under_load_loses_nothing(system: System, quiet: Any, released: dict[str, str]) -> None:
+    released["v2"] = system.push("web", "v2")
     with system.load("deploy"):
         system.play("deploy", release_tag=released["v2"]).succeeded()
     assert system.versions() == {"v2"}
@@ -190,8 +184,8 @@ def container_of(system: System, host: str) -> str:
     return next(name for name in names if host in name)
 
 
-def test_a_broken_release_stops_at_the_first_host_and_is_undone(system: System, tags: dict[str, str], quiet: dict[str, str]) -> None:
-    broken = push(system, tags["broken"])
+def test_a_broken_release_stops_at_the_first_host_and_is_undone(system: System, quiet: dict[str, str]) -> None:
+    broken = system.push("web", "broken")
     with system.load("broken"):
         run = system.play("deploy", release_tag=broken).refused("HELLO_FAULT=unhealthy", r"Target\.|health checks? failed|codes")
     assert system.versions() == {"v2"}
@@ -214,11 +208,11 @@ def test_status_tells_release_hosts_and_health(system: System, released: dict[st
 
 
 @pytest.mark.parametrize("moment", ["draining", "second"])
-def test_a_killed_deploy_is_finished_by_the_same_command(system: System, tags: dict[str, str], released: dict[str, str], quiet: Any, moment: str) -> None:
+def test_a_killed_deploy_is_finished_by_the_same_command(system: System, released: dict[str, str], quiet: Any, moment: str) -> None:
     """kill -9 of ansible and all its children while a host is out of service; then the same command."""
     version = {"draining": "v2", "second": "v3"}[moment]
     if version not in released:
-        released[version] = push(system, tags[version])
+        released[version] = system.push("web", version)
     hosts = sorted(system.instances())
     with system.load(f"killed-{moment}"):
         deploy = system.start("deploy", release_tag=released[version])
