@@ -1,0 +1,1 @@
+CREATE INDEX gifs_by_who ON gifs (who)
