@@ -70,6 +70,7 @@ class Gifs:
         self.fault = environment.get("APP_FAULT", "")
         self.answered_by = {"X-App-Version": environment.get("APP_VERSION", "0"), "X-App-Host": environment.get("FLOTILLA_HOST", "local")}
         self.sockets: set[web.WebSocketResponse] = set()
+        self.stopping = False
         page = Template((Path(__file__).parent / "page.html").read_text(encoding="utf-8"))
         self.page = page.safe_substitute(title=escape(environment.get("TITLE", "gifs")), version=escape(environment.get("APP_VERSION", "0")))
 
@@ -183,6 +184,8 @@ class Gifs:
                     break
         finally:
             self.sockets.discard(socket)
+            if self.stopping:
+                await socket.close(code=WSCloseCode.GOING_AWAY)
         return socket
 
     async def push(self, row: dict[str, Any]) -> None:
@@ -214,8 +217,9 @@ class Gifs:
     async def end(self, application: web.Application) -> None:
         """SIGTERM: the port is closed; tell clients to come back (to another replica), then running requests finish."""
         log("info", "stopping", websockets=len(self.sockets))
+        self.stopping = True
         application["watch"].cancel()
-        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY, message=b"restart") for socket in set(self.sockets)), return_exceptions=True)
+        await asyncio.gather(*(socket.close(code=WSCloseCode.GOING_AWAY) for socket in set(self.sockets)), return_exceptions=True)
 
 
 def main() -> int:

@@ -1,6 +1,9 @@
 # frozen_string_literal: true
 
 # SIGTERM: no new connections, running requests are answered however long they take, exit code 0. The unit's grace period is the limit.
+require "json"
+require "time"
+
 bind "tcp://0.0.0.0:#{ENV.fetch('PORT', '4567')}"
 threads 16, 16
 persistent_timeout 75 # longer than the load balancer keeps an idle connection: it is never the one surprised by a close
