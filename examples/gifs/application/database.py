@@ -80,7 +80,7 @@ class Database:
         """The same without blocking the event loop. Unavailable after a second without a free connection."""
         try:
             await asyncio.wait_for(self.turns.acquire(), 1)
-        except asyncio.TimeoutError as error:
+        except TimeoutError as error:
             raise Unavailable("all connections are busy") from error
         try:
             return await asyncio.get_running_loop().run_in_executor(self.threads, self.execute, statement, values)

@@ -1,11 +1,11 @@
 """gifs: a wall of gifs, pushed to every open page on every replica. Settings come from the environment:
 
-  DATABASE_HOST, DATABASE_PORT, DATABASE_NAME, DATABASE_USER, DATABASE_CA   where the gifs are kept; DATABASE_CA is a file
-  TITLE                  what the page calls itself: differs from one deployment of the same image to the next
-  SECRETS                directory with the files `database_password` and `upload_secret` (default /run/secrets)
-  GRACE_SECONDS          running requests get this long after SIGTERM (default 25; less than the unit's grace period)
-  FLOTILLA_HOST, APP_VERSION   who answers and which build it is (X-App-Host, X-App-Version)
-  APP_FAULT              `unhealthy`: a build that never becomes healthy, for tests of the deployment
+DATABASE_HOST, DATABASE_PORT, DATABASE_NAME, DATABASE_USER, DATABASE_CA   where the gifs are kept; DATABASE_CA is a file
+TITLE                  what the page calls itself: differs from one deployment of the same image to the next
+SECRETS                directory with the files `database_password` and `upload_secret` (default /run/secrets)
+GRACE_SECONDS          running requests get this long after SIGTERM (default 25; less than the unit's grace period)
+FLOTILLA_HOST, APP_VERSION   who answers and which build it is (X-App-Host, X-App-Version)
+APP_FAULT              `unhealthy`: a build that never becomes healthy, for tests of the deployment
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Gifs:
 
     async def history(self, request: web.Request) -> web.Response:
         page = request.query.get("page", "1")
-        if not (page.isascii() and page.isdigit() and 1 <= int(page[:9]) and len(page) < 9):
+        if not (page.isascii() and page.isdigit() and int(page[:9]) >= 1 and len(page) < 9):
             raise web.HTTPUnprocessableEntity(text="page must be a whole number from 1")
         rows, _ = await self.database.run(f"{COLUMNS} ORDER BY id DESC LIMIT %s OFFSET %s", PAGE_SIZE, (int(page) - 1) * PAGE_SIZE)
         return web.json_response({"page": int(page), "gifs": [public(row) for row in rows]})

@@ -1,9 +1,9 @@
 """todo: items in MySQL, and a page to use them. Settings come from the environment:
 
-  MYSQL_HOST, MYSQL_PORT, MYSQL_USER, MYSQL_PASSWORD, MYSQL_DB   where the items are kept
-  MYSQL_CA               certificate authority of the database (a file); without it no connection is made
-  FLOTILLA_HOST, APP_VERSION   who answers and which build it is (X-App-Host, X-App-Version)
-  APP_FAULT              `unhealthy`: a build that never becomes ready, for tests of the deployment
+MYSQL_HOST, MYSQL_PORT, MYSQL_USER, MYSQL_PASSWORD, MYSQL_DB   where the items are kept
+MYSQL_CA               certificate authority of the database (a file); without it no connection is made
+FLOTILLA_HOST, APP_VERSION   who answers and which build it is (X-App-Host, X-App-Version)
+APP_FAULT              `unhealthy`: a build that never becomes ready, for tests of the deployment
 """
 
 from __future__ import annotations
