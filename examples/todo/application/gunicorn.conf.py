@@ -12,7 +12,6 @@ worker_tmp_dir = "/tmp"
 graceful_timeout = int(os.environ.get("GRACE_SECONDS", "25"))
 timeout = 60
 keepalive = 75  # longer than the load balancer keeps an idle connection: it is never the one surprised by a close
-control_socket_disable = True  # no socket to steer it by
 errorlog = "-"
 loglevel = "warning"
 

@@ -60,11 +60,3 @@ def test_demo_files_can_be_used(example: str) -> None:
     assert load_client.parse_mix(demo["load"])
     assert all("{http" in line for line in demo["try"])
     assert "prepare" not in demo or (ROOT / demo["prepare"]).is_file()
-
-
-@every_example
-def test_locked_packages_have_hashes_and_no_address(example: str) -> None:
-    for lock in (ROOT / "examples" / example).rglob("requirements.txt"):
-        text = lock.read_text(encoding="utf-8")
-        assert "://" not in text and "--index" not in text
-        assert all("--hash=sha256:" in block for block in re.split(r"\n(?=[a-z])", text.strip()))
