@@ -26,6 +26,7 @@ from typing import Any
 import boto3
 import yaml
 
+from plugins.module_utils.release import order
 from tools import stack_images
 from tools.phases import BUILD, ROOT, PhaseFailed, Phases, elapsed_text, main_guard
 
@@ -72,7 +73,10 @@ class Demo:
                 "demo", f"there is no stack {stack!r}; stacks are: {', '.join(known)}.\nTo mend it: make demo STACK={known[0] if known else 'hello'}"
             )
         self.name = yaml.safe_load(self.file.read_text(encoding="utf-8"))["flotilla_stack"]["name"]
-        self.services = stack_images.services(stack)
+        made = stack_images.services(stack)
+        declared = yaml.safe_load(self.file.read_text(encoding="utf-8"))["flotilla_stack"]["services"]
+        # In the order of their releases.
+        self.services = {name: made[name] for name in order.of_stack(declared) if name in made}
         self.environment = clean_environment()
         self.phases = Phases("demo", LOGS)
         self.load: dict[str, Any] = {}
@@ -246,6 +250,7 @@ class Demo:
             *((f"release of {service}", f"number {release.get('number')}, tag {release.get('tag')}") for service, release in releases.items()),
         ]
         play = f"ansible-playbook -i inventories/local -e @{self.file.relative_to(ROOT)}"
+        which = f" -e release_service={next(reversed(self.services))}" if len(self.services) > 1 else ""
         return [
             "",
             f"{self.stack} is up: {self.urls['http']} and {self.urls['https']} (certificate signed by itself)",
@@ -260,10 +265,10 @@ class Demo:
             *(f"    failed: {failure['at_seconds']} s {failure['path']}: {failure['error']}" for failure in result["failures"][:10]),
             "",
             "  Next:",
-            f"    curl -k {self.urls['https']}whoami",
+            f"    curl -k {self.urls['https']}",
             "    . .venv/bin/activate && . build/local.env",
             f"    {play} playbooks/status.yml",
-            f"    {play} playbooks/rollback.yml",
+            f"    {play} playbooks/rollback.yml{which}",
             "    make down      removes all of it",
             "",
         ]

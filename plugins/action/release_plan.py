@@ -36,7 +36,8 @@ def image_to_deploy(region: str, repository: str, tag: str | None) -> Document:
         ) from error
     if found is None:
         raise ReleaseError(plan.missing_tag(repository, tag, newest, lock.now()))
-    return {"digest": found["digest"], "tag": tag, "pushed_at": found["pushed_at"]}
+    by_digest = (tag or "").startswith("sha256:")
+    return {"digest": found["digest"], "tag": (found["tags"] or [None])[0] if by_digest else tag, "pushed_at": found["pushed_at"]}
 
 
 class ActionModule(ReleaseAction):
@@ -65,12 +66,17 @@ class ActionModule(ReleaseAction):
         kept = records.numbers(api.list_keys(s3, outputs["bucket"], records.prefix(name)))
         unfinished = unfinished_release(s3, outputs["bucket"], name, kept, pointer)
         before = records.load(s3, outputs["bucket"], name, int(pointer["number"])) if pointer else None
-        if arguments["verb"] == "rollback":
-            number = plan.rollback_number(pointer, unfinished, arguments["rollback_to"], name)
+        if arguments["verb"] in ("rollback", "restart"):
+            if arguments["verb"] == "restart":
+                number = plan.restart_number(pointer, unfinished, name)
+            else:
+                number = plan.rollback_number(pointer, unfinished, arguments["rollback_to"], name)
             record = records.load_target(s3, outputs["bucket"], name, number, kept)
             to = {key: record.get(key) for key in ("number", "digest", "tag", "image", "configuration", "configuration_checksum", "revision", "previous")}
         else:
-            to = {**image_to_deploy(region, service["image"], arguments["tag"]), "number": None, "revision": arguments["revision"]}
+            # An image that is tagged with its source revision needs no other name.
+            wanted = arguments["tag"] or arguments["revision"]
+            to = {**image_to_deploy(region, service["image"], wanted), "number": None, "revision": arguments["revision"]}
             to["image"] = f"{outputs['registry']}/{service['image']}@{to['digest']}"
         return {
             "verb": arguments["verb"],
@@ -97,7 +103,7 @@ class ActionModule(ReleaseAction):
         request = arguments["request"]
         service, to = request["service"], request["to"]
         if request["verb"] == "deploy":
-            to["configuration"] = records.configuration(service, arguments["environment"] or {})
+            to["configuration"] = records.configuration(service, arguments["environment"] or {}, request["outputs"])
             to["configuration_checksum"] = records.checksum(to["configuration"])
         targets = api.target_health(api.client("elbv2", request["region"]), request["target_group"]) if request["target_group"] else {}
         seen = {}
@@ -106,6 +112,8 @@ class ActionModule(ReleaseAction):
             seen[host] = {**row, **{key: known.get(key) for key in ("release", "digest", "running", "prepared")}, "target": targets.get(host)}
         made = plan.make(request, seen, arguments["min_healthy"])
         text = plan.page(made, lock.now(), arguments["lock_note"])
+        recreate = service.get("strategy") == "recreate"
+        migration = None if made.problems else plan.migration_of(request, made.number, made.steps, made.acting)
         outcome: dict[str, Any] = {
             "changed": self.check and bool(made.batches),
             "diff": {
@@ -122,7 +130,10 @@ class ActionModule(ReleaseAction):
                 "acting": made.acting,
                 "rolling": [] if self.check or made.unchanged else made.acting,
                 "preparing": [] if self.check else [host for host in made.acting if made.steps[host] == "release"],
-                "draining": {host: in_group(seen[host]["target"] or NOT_REGISTERED) for host in made.acting},
+                "draining": {host: not recreate and in_group(seen[host]["target"] or NOT_REGISTERED) for host in made.acting},
+                "recreate": recreate,
+                "migration": migration,
+                "migrating": [migration["host"]] if migration and not migration["done"] and not self.check else [],
                 "unchanged": made.unchanged,
                 "minimum": made.minimum if request["from"] else 0,
                 "finish_record": made.unchanged and not request["finished_before"],

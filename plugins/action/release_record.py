@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock, records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock, records, verdict
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document
 from ansible_collections.flotilla.ec2.plugins.modules.release_record import DOCUMENTATION
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
@@ -18,6 +18,7 @@ from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import Releas
 
 def write_result(path: str, result: Document) -> None:
     """Write the result file, whole or not at all."""
+    result = {**result, "exit_code": result.get("exit_code", verdict.EXIT_CODES.get(result.get("outcome", ""), verdict.NEEDS_A_HAND))}
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.{os.getpid()}")
@@ -60,6 +61,8 @@ class ActionModule(ReleaseAction):
             document = {**kept, "later": [*kept.get("later", []), entry]} if arguments["outcome"] != "started" else kept
         else:
             document = {**record, **entry, **({"when": kept["when"]} if kept.get("outcome") == "started" else {})}
+            migration = {**(kept.get("migration") or {}), **({**arguments["migration"], "when": now.isoformat()} if arguments["migration"] else {})}
+            document |= {"migration": migration} if migration else {}
         if arguments["pointer"]:
             pointer = {**records.pointer_of({**document, "when": now.isoformat(), "who": record["who"]}), "previous": record["previous"]}
             ssm = api.client("ssm", region)

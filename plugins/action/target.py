@@ -30,5 +30,5 @@ class ActionModule(ReleaseAction):
                 return {"failed": True, "changed": False, "msg": refused, "left_alone": True}
             changed, health = target.drain(arguments["deadline_seconds"], check=self.check, wait=arguments["wait"])
         else:
-            changed, health = target.serve(arguments["deadline_seconds"], arguments["healthy_seconds"], check=self.check)
+            changed, health = target.serve(arguments["deadline_seconds"], arguments["healthy_seconds"], check=self.check, settle=arguments["settle"])
         return {"changed": changed, "health": health, "seconds": round(target.clock.now() - began, 1)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import verdict
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import order, verdict
 
 
 def release_seen(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]], service: str | None = None) -> dict[str, dict[str, Any]]:
@@ -62,13 +62,31 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
         }
     control = hostvars["localhost"]
     marks = [("look", "__release_held"), ("prepare", "__release_made"), ("roll", "__release_started"), ("", "__release_judged")]
+    if plan.get("migrating"):
+        marks[2:3] = [("migrate", "__release_started"), ("roll", "__release_migrated")]
     times = [(phase, (control.get(name) or {}).get("at")) for phase, name in marks]
     phases = {phase: round(after - at, 1) for (phase, at), (_next, after) in zip(times, times[1:], strict=False) if at and after}
     return verdict.judge(dict(plan), ends, phases)
+
+
+def release_unmigrated(plan: Mapping[str, Any], reason: str, seconds: float) -> dict[str, Any]:
+    """What becomes of a release whose migration has failed: C({reason, hosts, result})."""
+    return verdict.unmigrated(dict(plan), reason, round(float(seconds), 1))
+
+
+def release_order(model: Mapping[str, Any]) -> list[str]:
+    """The names of a model's services in the order in which they are released."""
+    return order.of_model(list(model["services"]))
 
 
 class FilterModule:
     """The filters of the release role."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
-        return {"release_seen": release_seen, "release_unprepared": release_unprepared, "release_verdict": release_verdict}
+        return {
+            "release_order": release_order,
+            "release_seen": release_seen,
+            "release_unmigrated": release_unmigrated,
+            "release_unprepared": release_unprepared,
+            "release_verdict": release_verdict,
+        }

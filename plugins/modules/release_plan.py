@@ -20,9 +20,9 @@ options:
     choices: [request, plan]
     required: true
   verb:
-    description: V(deploy) goes to O(tag), V(rollback) to an earlier release.
+    description: V(deploy) goes to O(tag), V(rollback) to an earlier release, V(restart) to the current one again.
     type: str
-    choices: [deploy, rollback]
+    choices: [deploy, rollback, restart]
     default: deploy
   model:
     description: The model of the stack, as M(flotilla.ec2.stack) gives it.
@@ -31,7 +31,7 @@ options:
     description: The service to release; not needed in a stack with only one.
     type: str
   tag:
-    description: The tag to deploy.
+    description: The tag or the digest (C(sha256:…)) to deploy. Without it, the tag is O(revision).
     type: str
   rollback_to:
     description: The number of the release to go back to; by default the one before the current.

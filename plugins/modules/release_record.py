@@ -43,6 +43,9 @@ options:
   pointer:
     description: The SSM parameter of the pointer. Given, the pointer is moved to this release.
     type: str
+  migration:
+    description: How far the release's migration is, C({outcome, host, command}); kept in the record, so that one that has succeeded is never run again.
+    type: dict
   given_up:
     description: The number of an unfinished release that this one replaces; its record gets the outcome C(failed).
     type: int

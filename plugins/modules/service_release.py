@@ -40,6 +40,16 @@ options:
   port:
     description: The service's port on the host, for the wait of V(active).
     type: int
+  probe:
+    description: How V(active) finds out that the service has started. V(http) asks O(path), V(tcp) connects to O(port), V(none) sees that one and
+      the same container has run for three seconds.
+    type: str
+    choices: [http, tcp, none]
+    default: http
+  restart:
+    description: With V(active), restart the unit also when the release runs already.
+    type: bool
+    default: false
   path:
     description: The path that is asked for; any status will do, for the load balancer judges the code.
     type: str
@@ -91,6 +101,7 @@ from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import
 
 POLL_SECONDS = 0.2
 LOG_LINES = 20
+STEADY_SECONDS = 3.0  # a container that answers nothing has started when it has run for so long
 EXITS = 2  # a container that has ended this often will not come up by waiting
 
 
@@ -129,7 +140,8 @@ def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     unit = host.units([layout.unit_name]).get(layout.unit_name, {})
     seen = state.described(before, unit, layout.prepared())
     wanted = layout.configuration(number)
-    if layout.current() == number and wanted and state.configured(before) == wanted and seen["unit"] == "active":
+    runs = layout.current() == number and wanted and state.configured(before) == wanted and seen["unit"] == "active"
+    if runs and not module.params["restart"]:
         return {"changed": False}
     if module.check_mode:
         return {"changed": True}
@@ -148,15 +160,20 @@ def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
 def wait_for_answer(module: AnsibleModule, layout: Layout, number: int, before: str | None, invocation: str | None) -> float:
     """Seconds until the restarted unit's container answers. Fails the task at once when it exits again and again, with its last words."""
     wanted = layout.configuration(number)
-    port, path, limit = (module.params[key] for key in ("port", "path", "start_seconds"))
+    limit = module.params["start_seconds"]
     began = time.monotonic()
     words: list[str] = []
     ended: dict[str, str] = {}
+    steady = ("", 0.0)  # the container that runs, and since when it was seen to
     while True:
         container = host.inspect([layout.container]).get(layout.container) or {}
         unit = host.units([layout.unit_name]).get(layout.unit_name, {})
         started = unit.get("ActiveState") == "active" and unit.get("InvocationID") != invocation
-        if started and state.configured(container) == wanted and (not port or host.answers(port, path) is not None):
+        if not (started and state.configured(container) == wanted):
+            steady = ("", 0.0)
+        elif container["Id"] != steady[0]:
+            steady = (container["Id"], time.monotonic())
+        if steady[0] and probed(module, time.monotonic() - steady[1]):
             return round(time.monotonic() - began, 1)
         if container.get("Id", before) != before and (reason := state.exit_reason(container)):
             ended[container["Id"]] = reason
@@ -164,12 +181,28 @@ def wait_for_answer(module: AnsibleModule, layout: Layout, number: int, before: 
         late = time.monotonic() - began > limit
         if late or len(ended) >= EXITS:
             words = words or host.logs(layout.container, LOG_LINES)
-            reason = f"it did not answer http://127.0.0.1:{port}{path} within {limit} s" if not ended else f"its container {list(ended.values())[-1]}"
+            reason = f"{silence(module)} within {limit} s" if not ended else f"its container {list(ended.values())[-1]}"
             told = "\n".join(f"  | {line}" for line in words or host.journal(layout.unit_name))
             module.fail_json(
                 msg=f"release {number} of {layout.service} did not start: {reason}. Last lines of its log:\n{told or '  | (none)'}", logs=words, changed=True
             )
         time.sleep(POLL_SECONDS)
+
+
+def probed(module: AnsibleModule, seconds: float) -> bool:
+    """Whether a container that has run for so long has started."""
+    port, probe = module.params["port"], module.params["probe"]
+    if probe == "none" or not port:
+        return seconds >= STEADY_SECONDS
+    return host.connects(port) if probe == "tcp" else host.answers(port, module.params["path"]) is not None
+
+
+def silence(module: AnsibleModule) -> str:
+    """What a service has not done that has not started."""
+    port, probe = module.params["port"], module.params["probe"]
+    if probe == "none" or not port:
+        return f"its container did not run for {STEADY_SECONDS:.0f} s on end"
+    return f"it did not take a connection on port {port}" if probe == "tcp" else f"it did not answer http://127.0.0.1:{port}{module.params['path']}"
 
 
 def stop(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
@@ -213,6 +246,8 @@ def main() -> None:
             "files": {"type": "dict"},
             "keep": {"type": "int", "default": 5},
             "port": {"type": "int"},
+            "probe": {"type": "str", "choices": ["http", "tcp", "none"], "default": "http"},
+            "restart": {"type": "bool", "default": False},
             "path": {"type": "str", "default": "/"},
             "start_seconds": {"type": "int", "default": 60},
         },

@@ -42,6 +42,10 @@ options:
     description: For how long the target must have been healthy without a break.
     type: int
     default: 0
+  settle:
+    description: With V(present), do not count that the target was healthy before; for a service that was restarted while it was registered.
+    type: bool
+    default: false
   wait:
     description: Whether V(absent) waits until the target no longer drains.
     type: bool

@@ -137,8 +137,9 @@ def list_keys(s3: Any, bucket: str, prefix: str) -> list[str]:
 
 def find_image(ecr: Any, repository: str, tag: str) -> Document | None:
     """The image of a tag ({digest, tags, pushed_at}), or None when the repository has no such tag."""
+    wanted = {"imageDigest": tag} if tag.startswith("sha256:") else {"imageTag": tag}
     try:
-        details = ecr.describe_images(repositoryName=repository, imageIds=[{"imageTag": tag}])["imageDetails"]
+        details = ecr.describe_images(repositoryName=repository, imageIds=[wanted])["imageDetails"]
     except ecr.exceptions.ImageNotFoundException:
         return None
     return image(details[0]) if details else None

@@ -42,7 +42,7 @@ def group_name(kind: str, name: str) -> str:
 def hosts_of(groups: dict[str, list[str]], stack: str, fleet: str) -> list[str]:
     """The hosts of a fleet of this stack, sorted."""
     members = groups.get(group_name("stack", stack), [])
-    return sorted(set(members) & set(groups.get(group_name("fleet", fleet), members)))
+    return sorted(set(members) & set(groups.get(group_name("fleet", fleet), [])))
 
 
 def missing_tag(repository: str, tag: str | None, newest: list[Document], at: datetime) -> str:
@@ -67,6 +67,18 @@ def rollback_number(pointer: Document | None, unfinished: Document | None, wante
             f"{service} has no release before {pointer['number']}, which runs now. Fix: -e rollback_to=<number>, or deploy.yml -e release_tag=<tag>."
         )
     return int(pointer["previous"])
+
+
+def restart_number(pointer: Document | None, unfinished: Document | None, service: str) -> int:
+    """The release that a restart is for: the one that the pointer names."""
+    if pointer is None:
+        raise ReleaseError(f"{service} has never been released, there is nothing to restart. Fix: deploy.yml -e release_tag=<tag>.")
+    if unfinished is not None:
+        raise ReleaseError(
+            f"release {unfinished['number']} of {service} ({unfinished.get('tag')}) was begun and never ended. Fix: give its command again, "
+            "or go back with rollback.yml; then restart."
+        )
+    return int(pointer["number"])
 
 
 def number_for(digest: str, checksum: str, pointer: Document | None, unfinished: Document | None, kept: list[int]) -> int:
@@ -176,6 +188,24 @@ def masked(configured: Document) -> str:
 # ---- the whole
 
 
+def migration_of(request: Document, number: int, steps: dict[str, str], acting: list[str]) -> Document | None:
+    """The migration of a release: C({host, command, timeout_seconds, done}), or None when it has none or begins no new release.
+
+    A release that was begun and whose migration is on record as succeeded is C(done). One that was cut off is run again, on the host where it
+    was begun if that still is possible: it may even run there now.
+    """
+    wanted, pointer = request["to"]["configuration"].get("migration"), request["from"]
+    if not wanted or request["verb"] != "deploy" or (pointer and int(pointer["number"]) == number):
+        return None
+    unfinished = request["unfinished"] or {}
+    noted = (unfinished.get("migration") or {}) if int(unfinished.get("number") or 0) == number else {}
+    able = [host for host in acting if steps[host] == "release"]
+    if not able:
+        return None
+    host = noted["host"] if noted.get("host") in able else able[0]
+    return {"host": host, "command": wanted["command"], "timeout_seconds": wanted["timeout_seconds"], "done": noted.get("outcome") == "succeeded"}
+
+
 @dataclass
 class Plan:
     """A request with its hosts: what is done where, and why it must not be done if there are problems."""
@@ -206,7 +236,8 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
     plan = Plan(request, seen)
     release = service.get("release") or {}
     plan.number = int(to.get("number") or number_for(to["digest"], to["configuration_checksum"], pointer, request["unfinished"], request["numbers"]))
-    plan.minimum = int(release.get("min_healthy", 1)) if minimum is None else minimum
+    recreate = service.get("strategy") == "recreate"
+    plan.minimum = 0 if recreate else int(release.get("min_healthy", 1)) if minimum is None else minimum
     if not seen:
         plan.problems.append(
             f"fleet {service['fleet']} has no running host. Fix: run provision.yml and configure.yml, or look at the Auto Scaling group's activities."
@@ -218,6 +249,8 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
         )
     balanced = bool(request["target_group"])
     plan.steps = {host: step_of(row, plan.number, to["digest"], balanced) for host, row in sorted(seen.items())}
+    if request["verb"] == "restart":
+        plan.steps = dict.fromkeys(plan.steps, "release")
     serving = {host for host, row in seen.items() if (row.get("target") or {}).get("state") == "healthy"} if balanced else {
         host for host, row in seen.items() if row.get("running")
     }  # fmt: skip
@@ -246,13 +279,16 @@ def short(digest: str | None) -> str:
     return (digest or "").removeprefix("sha256:")[:12] or "nothing"
 
 
+TITLES = {"deploy": "Release", "rollback": "Rollback", "restart": "Restart"}
+
+
 def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     """The plan as people read it: one page of text."""
     request = plan.request
     service, to, pointer = request["service"], request["to"], request["from"]
     name = service["name"]
     was = f"release {pointer['number']}, {pointer.get('tag')} {short(pointer.get('digest'))}" if pointer else "nothing (first release)"
-    lines = [f"{'Rollback' if request['verb'] == 'rollback' else 'Release'} of {name} in {request['stack']} ({request['environment']})", ""]
+    lines = [f"{TITLES[request['verb']]} of {name} in {request['stack']} ({request['environment']})", ""]
 
     def row(title: str, text: str) -> None:
         lines.append(f"  {title:<14}{text}")
@@ -278,12 +314,21 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
         for host in batch:
             seen = plan.seen[host]
             had = f"release {seen['release']}" if seen.get("release") else "no release"
-            does = {"release": f"{had} → {plan.number}", "register": f"back into service on release {plan.number}"}[plan.steps[host]]
+            again = request["verb"] == "restart" and seen.get("release") == plan.number
+            does = {"release": f"{had} again" if again else f"{had} → {plan.number}", "register": f"back into service on release {plan.number}"}[
+                plan.steps[host]
+            ]
             row(f"batch {index}", f"{host}  {seen.get('zone') or ''}  {does}")
     for host, step in plan.steps.items():
         if step == "nothing":
             row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, in service")
-    if plan.batches and pointer:
+    migration = migration_of(request, plan.number, plan.steps, plan.acting)
+    if migration:
+        how = "has been run already" if migration["done"] else f"runs once on {migration['host']}, before any host leaves service"
+        row("migration", f"{' '.join(migration['command'])}  {how}")
+    if plan.batches and service.get("strategy") == "recreate":
+        row("outage", f"{name} stops, then starts: away for that time, at most {release_deadline(service)} s and its grace of {service.get('grace_seconds')} s")
+    elif plan.batches and pointer:
         row("in service", f"never fewer than {plan.minimum} of {len(plan.seen)}")
     if request.get("expected_seconds") and plan.batches:
         row("expected", f"about {request['expected_seconds']} s, as last time")
@@ -294,6 +339,11 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     elif plan.unchanged:
         lines += ["", f"  Nothing to do: every host runs release {plan.number} and is in service."]
     return "\n".join(lines)
+
+
+def release_deadline(service: Document) -> int:
+    """Time within which a release must be healthy on a host, in seconds."""
+    return int((service.get("release") or {}).get("healthy_deadline_seconds") or 120)
 
 
 def result(plan: Plan, outcome: str, message: str) -> Document:

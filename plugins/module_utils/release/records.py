@@ -20,7 +20,7 @@ from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Do
 POINTER_KEYS = ("number", "digest", "tag", "image", "configuration_checksum", "revision", "who", "when", "previous")
 # What decides how the container runs, besides its image. Health settings are the load balancer's and change no container.
 CONFIGURATION_KEYS = (
-    "environment", "secrets", "port", "container_port", "user", "memory_mb", "grace_seconds", "tmpfs", "writable",
+    "environment", "secrets", "port", "container_port", "user", "memory_mb", "grace_seconds", "tmpfs", "writable", "volumes", "media", "migration", "console",
 )  # fmt: skip
 
 
@@ -44,10 +44,37 @@ def pointer_name(parameter_root: str, service: str) -> str:
     return f"{parameter_root}/services/{service}/release"
 
 
-def configuration(service: Document, environment: dict[str, str]) -> Document:
-    """What a release fixes of a service (an entry of the model's services), environment resolved."""
+def configuration(service: Document, environment: dict[str, str], outputs: Document | None = None) -> Document:
+    """What a release fixes of a service (an entry of the model's services), environment and media resolved."""
     kept = {name: service.get(name) for name in CONFIGURATION_KEYS}
-    return {**kept, "environment": {name: str(value) for name, value in sorted(environment.items())}, "health_path": (service.get("health") or {}).get("path")}
+    return {
+        **kept,
+        "environment": {name: str(value) for name, value in sorted(environment.items())},
+        "secrets": {**(service.get("secrets") or {}), **(service.get("secret_environment") or {})},
+        "volumes": [{name: volume[name] for name in ("name", "path", "mount", "tag")} for volume in service.get("volumes") or []],
+        "media": media_of(service, outputs or {}),
+        "health_path": (service.get("health") or {}).get("path"),
+        "health_probe": probe_of(service),
+    }
+
+
+def media_of(service: Document, outputs: Document) -> Document:
+    """Where a service's part of the shared media is; {} when it uses none."""
+    wanted = service.get("media")
+    if not wanted:
+        return {}
+    made = outputs.get("media") or {}
+    point = (made.get("access_points") or {}).get(service["name"])
+    if not point:
+        raise ReleaseError(f"{service['name']} uses the stack's media, and its outputs name no access point for it. Fix: run provision.yml.")
+    return {"path": wanted["path"], "mount": wanted["mount"], "file_system": made["file_system_id"], "access_point": point}
+
+
+def probe_of(service: Document) -> str:
+    """How a service is asked on its host: C(http), C(tcp) (a connection is enough), or C(none) (it has to run)."""
+    if service.get("protocol") == "tcp":
+        return "tcp"
+    return "none" if service.get("exposure") == "none" and not (service.get("health") or {}).get("path") else "http"
 
 
 def checksum(configured: Document) -> str:

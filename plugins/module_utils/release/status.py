@@ -43,15 +43,16 @@ def problems(services: dict[str, Document], table: dict[str, list[Document]], su
     found = []
     for name, service in services.items():
         pointer = service["pointer"]
+        which = f" -e release_service={name}" if len(services) > 1 else ""
         if not pointer:
-            found.append(f"{name} has never been released. Fix: deploy.yml -e release_tag=<tag>")
+            found.append(f"{name} has never been released. Fix: deploy.yml{which} -e release_tag=<tag>")
             continue
         silent = [row["host"] for row in table[name] if row["unit"] == "unreachable"]
         wrong = [row["host"] for row in table[name] if not row["ok"] and row["host"] not in silent]
         if silent:
             found.append(f"{name}: {', '.join(silent)} did not answer. Fix: mend the host, or end the instance and let the Auto Scaling group replace it")
         if wrong:
-            found.append(f"{name}: {', '.join(wrong)} not in service on release {pointer['number']}. Fix: deploy.yml -e release_tag={pointer['tag']}")
+            found.append(f"{name}: {', '.join(wrong)} not in service on release {pointer['number']}. Fix: deploy.yml{which} -e release_tag={pointer['tag']}")
     if suspended and not holder:
         found.append("Auto Scaling processes are suspended and no release runs; whoever suspended them should resume them")
     return found

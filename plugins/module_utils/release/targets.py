@@ -96,8 +96,10 @@ class Target:
             self.clock.sleep(self.poll_seconds)
         return registered, before
 
-    def serve(self, deadline_seconds: float, healthy_seconds: float, *, check: bool = False) -> tuple[bool, Document]:
+    def serve(self, deadline_seconds: float, healthy_seconds: float, *, check: bool = False, settle: bool = False) -> tuple[bool, Document]:
         """Register and wait until the target has been healthy for healthy_seconds on end. (changed, health at the end).
+
+        settle: what has run behind the target was restarted while it was registered, so that being healthy before does not count.
 
         ReleaseError with the load balancer's last reason when that is not so after deadline_seconds.
         """
@@ -108,7 +110,7 @@ class Target:
         if missing:
             self.elbv2.register_targets(TargetGroupArn=self.group, Targets=[self._target])
         began = self.clock.now()
-        since: float | None = began if before["state"] == "healthy" else None
+        since: float | None = began if before["state"] == "healthy" and not settle else None
         if not missing and since is not None:
             return False, before  # it has served all along
         seen = before

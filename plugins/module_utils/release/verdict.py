@@ -12,6 +12,12 @@ from typing import Any
 
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document
 
+# What a run of a release ends with for those who call it (docs/cd-contract.md). A run that never wrote its end was cut off: C(started).
+EXIT_CODES = {"succeeded": 0, "unchanged": 0, "planned": 0, "refused": 10, "failed": 20, "started": 30}
+NEEDS_A_HAND = 30
+# Host outcomes after a failure that leave the system as it was before.
+AS_BEFORE = ("back", "kept", "untouched")
+
 STANDS = {
     "back": "is back in service on release {number}",
     "stopped": "had no older release: its service is stopped and it is out of service",
@@ -61,7 +67,18 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
     ]
     verdict["reason"] = "; ".join(ends[host]["failure"] for host in failed) or lines[0]
     message = "\n".join([*lines, *_stands(plan, ends)])
-    return verdict | {"outcome": "failed", "result": {"outcome": "failed", "hosts": hosts, "seconds": seconds, "message": message}}
+    astray = sorted(host for host, row in hosts.items() if row["outcome"] not in AS_BEFORE)
+    code = NEEDS_A_HAND if astray else EXIT_CODES["failed"]
+    ended = {"outcome": "failed", "exit_code": code, "needs_hand": astray, "hosts": hosts, "seconds": seconds, "message": message}
+    return verdict | {"outcome": "failed", "result": ended}
+
+
+def unmigrated(plan: Document, reason: str, seconds: float) -> Document:
+    """C({reason, hosts, result}) of a release whose migration has failed: no host has left service."""
+    name, number = plan["result"]["service"], plan["number"]
+    hosts = {host: {"outcome": "untouched", "seconds": None} for host in plan["rolling"]}
+    message = f"Release {number} of {name} failed in its migration, before any host left service: {reason}\nEvery host serves as before."
+    return {"reason": reason, "hosts": hosts, "result": {"outcome": "failed", "exit_code": 20, "hosts": hosts, "seconds": seconds, "message": message}}
 
 
 def _runs(end: Document, number: int) -> bool:

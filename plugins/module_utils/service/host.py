@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import time
 import urllib.error
@@ -113,3 +114,15 @@ def answers(port: int, path: str, timeout: float = 2.0) -> int | None:
         return int(error.code)
     except (OSError, ValueError):
         return None
+
+
+def connects(port: int, timeout: float = 2.0) -> bool:
+    """Whether a service on this host takes a connection and keeps it: docker's proxy takes them also for a port that nobody listens on, and drops them."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+            connection.settimeout(0.3)
+            return bool(connection.recv(1))
+    except TimeoutError:
+        return True
+    except OSError:
+        return False

@@ -1,25 +1,45 @@
 #!/usr/bin/python3
 """The host's part in the life of a service. Whatever it asks AWS for, it asks for with the host's own role.
 
-    host.py secrets SERVICE                       write /run/flotilla/SERVICE/secrets/<name>; the service's unit runs it before each start
-    host.py container SERVICE CONFIGURATION …     make the service's container with the command that follows, unless the very one runs already
-    host.py registry-login REGISTRY               write /run/flotilla/docker/config.json, a login that is good for 12 hours
+    host.py storage SERVICE                attach, format once and mount what the service keeps; its unit runs these three before each start
+    host.py secrets SERVICE                write /run/flotilla/SERVICE/secrets/<name> and …/environment/variables
+    host.py container SERVICE              make the service's container, unless the very one runs already
+    host.py migrate SERVICE RELEASE        run the migration of a prepared release to its end, in a container of its own
+    host.py console [SERVICE PROGRAM [new]]  open a program that the release allows; without arguments: list them
+    host.py registry-login REGISTRY        write /run/flotilla/docker/config.json, a login that is good for 12 hours
 
 What is written lies in memory. Nothing secret is printed, and nothing secret is on a command line. Python 3.9, boto3 1.20 and later.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
+import shlex
+import signal
+import stat
 import subprocess
 import sys
+import syslog
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 CONFIGURATION = Path("/etc/flotilla")
 RUN = Path("/run/flotilla")
+UNITS = Path("/run/systemd/system")
+DEVICES = Path("/dev")
+SHELL = "/bin/busybox"  # of the package busybox-static: it needs nothing of the image that it is lent to
+LENT_SHELL = "/run/flotilla/busybox"
+ENVIRONMENT = "/run/flotilla/environment"
+READ_VARIABLES = f'. {ENVIRONMENT}/variables && exec "$@"'
+VOLUME_SECONDS = 180.0
+BLANK_BYTES = 4 * 1024 * 1024
 PATIENCE_SECONDS = 120.0  # while AWS cannot be reached
 PATIENCE_WITH_OLD_SECONDS = 15.0  # the same, when the secrets of an earlier start are still there
 
@@ -97,42 +117,403 @@ def write_private(path: Path, text: str, user: int, group: int) -> None:
     scratch.replace(path)
 
 
-def secrets(service: str) -> None:
-    """Lay the secrets of the current release ready for its container."""
-    release = CONFIGURATION / service / "current"
+def exports(values: dict[str, str]) -> str:
+    """Lines that a shell reads as these variables."""
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(values.items()))
+
+
+def is_variable(name: str) -> bool:
+    """Whether a secret is handed over as an environment variable (a CAPITAL name) and not as a file."""
+    return name[:1].isupper()
+
+
+def private_directory(path: Path, group: int) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(0o750)
+    os.chown(path, 0, group)
+    return path
+
+
+def lay_secrets(release: Path, base: Path) -> None:
+    """Lay the secrets of a release ready: files below base/secrets, variables as the lines of base/environment/variables."""
     wanted = json.loads((release / "secrets.json").read_text(encoding="utf-8"))
-    user, _, group = json.loads((release / "release.json").read_text(encoding="utf-8"))["user"].partition(":")
-    directory = RUN / service / "secrets"
-    directory.mkdir(parents=True, exist_ok=True)
-    directory.chmod(0o750)
-    os.chown(directory, 0, int(group or user))
-    old_is_there = bool(wanted) and all((directory / name).is_file() for name in wanted)
+    owner, _, owners_group = json.loads((release / "release.json").read_text(encoding="utf-8"))["user"].partition(":")
+    user, group = int(owner), int(owners_group or owner)
+    directory, variables = private_directory(base / "secrets", group), base / "environment" / "variables"
+    names = {name for name in wanted if is_variable(name)}
+    known = set(re.findall(r"^export (\w+)=", variables.read_text(encoding="utf-8"), re.M)) if variables.is_file() else set()
+    old_is_there = bool(wanted) and names <= known and all((directory / name).is_file() for name in wanted if name not in names)
     values = fetch_patiently(wanted, old_is_there) if wanted else {}
     for name, value in (values or {}).items():
-        write_private(directory / name, value, int(user), int(group or user))
+        if name not in names:
+            write_private(directory / name, value, user, group)
     for path in directory.iterdir():
         if path.name not in wanted:
             path.unlink()
+    if names and values is not None:
+        write_private(private_directory(variables.parent, group) / variables.name, exports({name: values[name] for name in names}), user, group)
+    elif not names:
+        variables.unlink(missing_ok=True)
 
 
-def docker(*arguments: str) -> str:
-    """What a docker command prints. SystemExit with the engine's words when it fails."""
-    done = subprocess.run(["docker", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+def secrets(service: str) -> None:
+    """Lay the secrets of the current release ready for its container."""
+    lay_secrets(CONFIGURATION / service / "current", RUN / service)
+
+
+def docker(*arguments: str, seconds: float | None = None) -> str:
+    """What a docker command prints. SystemExit with the engine's words when it fails, TimeoutExpired when it has not ended in time."""
+    done = subprocess.run(["docker", *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=seconds)
     if done.returncode != 0:
         raise SystemExit(f"flotilla: docker {arguments[0]}: {done.stderr.strip()}")
     return done.stdout.strip()
 
 
-def container(service: str, configuration: str, *command: str) -> None:
+# ---- containers
+
+
+def facts_of(release: Path) -> dict[str, Any]:
+    """What a release says of itself."""
+    return dict(json.loads((release / "release.json").read_text(encoding="utf-8")))
+
+
+def wrapped(image: str, program: list[str] | None, base: Path) -> tuple[list[str], list[str]]:
+    """Options and command that start a program with the secret variables in its environment. Without a program: the image's own.
+
+    The variables are read inside the container, by a shell that the host lends it, so that docker never learns them.
+    """
+    settings_of_image = json.loads(docker("image", "inspect", "--format", "{{json .Config}}", image))
+    command = program or [*(settings_of_image.get("Entrypoint") or []), *(settings_of_image.get("Cmd") or [])]
+    options = ["--volume", f"{base / 'environment'}:{ENVIRONMENT}:ro", "--volume", f"{SHELL}:{LENT_SHELL}:ro", "--entrypoint", LENT_SHELL]
+    return options, ["sh", "-c", READ_VARIABLES, "sh", *command]
+
+
+def create_command(release: Path, name: str, base: Path, program: list[str] | None = None) -> list[str]:
+    """docker's arguments that create a container of a release: the service's own, or with a program a one-off with the same environment."""
+    facts = facts_of(release)
+    wanted = json.loads((release / "secrets.json").read_text(encoding="utf-8"))
+    options = ["create", "--name", name, *(release / "container").read_text(encoding="utf-8").splitlines()]
+    options += ["--volume", f"{base / 'secrets'}:/run/secrets:ro"]
+    command: list[str] = []
+    if any(is_variable(one) for one in wanted):
+        wrapper, command = wrapped(facts["image"], program, base)
+        options += wrapper
+    elif program:
+        options += ["--entrypoint", program[0]]
+        command = program[1:]
+    return [*options, facts["image"], *command]
+
+
+def container(service: str) -> None:
     """Make the container of a service. A container outlives its engine (live-restore): the one that still runs with this configuration goes on."""
-    name = f"flotilla-{service}"
+    release, name = CONFIGURATION / service / "current", f"flotilla-{service}"
+    facts = facts_of(release)
+    configuration = hashlib.sha256((release / "release.json").read_bytes()).hexdigest()[:16]
     ask = ["ps", "--all", "--no-trunc", "--filter", f"name=^/?{name}$"]
     if docker(*ask, "--filter", f"label=flotilla.configuration={configuration}", "--filter", "status=running", "--quiet"):
         say(f"{name} runs already and goes on")
         return
     if docker(*ask, "--quiet"):
         docker("rm", "--force", name)
-    docker(*command)
+    command = create_command(release, name, RUN / service)
+    own = ["--label", f"flotilla.configuration={configuration}"]
+    if facts.get("port"):
+        own += ["--publish", f"{facts['port']}:{facts['container_port']}"]
+    docker(*command[:3], *own, *command[3:])
+
+
+def migrate(service: str, number: str) -> int:
+    """Run a release's migration to its end and print what it prints; its exit code.
+
+    A one-off container outlives whoever started it: one of this release that still runs is waited for, and one that has done its work is not run again.
+    """
+    release, name, base = CONFIGURATION / service / "releases" / number, f"flotilla-{service}-migration", RUN / service / "migration"
+    migration = facts_of(release)["migration"]
+    ask = ["ps", "--all", "--no-trunc", "--quiet", "--filter", f"name=^/?{name}$"]
+    mine = [*ask, "--filter", f"label=flotilla.migration={number}"]
+    if docker(*mine, "--filter", "status=running"):
+        say(f"the migration of release {number} runs already and is waited for")
+    elif docker(*mine, "--filter", "exited=0"):
+        say(f"the migration of release {number} has ended well before")
+    else:
+        if docker(*ask):
+            docker("rm", "--force", name)
+        lay_secrets(release, base)
+        command = create_command(release, name, base, migration["command"])
+        docker(*command[:3], "--label", f"flotilla.migration={number}", *command[3:])
+        docker("start", name)
+    try:
+        code = int(docker("wait", name, seconds=float(migration["timeout_seconds"])))
+    except subprocess.TimeoutExpired:
+        docker("kill", name)
+        say(f"no end within {migration['timeout_seconds']} s (migration.timeout_seconds); it was killed")
+        code = 124
+    logs = subprocess.run(["docker", "logs", name], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False).stdout
+    sys.stdout.write(logs)
+    if code == 0:
+        subprocess.run(["rm", "-rf", str(base)], check=False)
+    return code
+
+
+# ---- console
+
+
+def allowed(service: str | None = None) -> str:
+    """The programs that may be opened here, for people."""
+    found = sorted(path.parent.parent.name for path in CONFIGURATION.glob("*/current/release.json"))
+    rows = [(name, sorted(facts_of(CONFIGURATION / name / "current").get("console") or {})) for name in found if service in (None, name)]
+    return "; ".join(f"{name}: {', '.join(programs) or 'none'}" for name, programs in rows) or "none"
+
+
+def keep_record(record: dict[str, Any]) -> None:
+    """Write who opened what into the stack's bucket; the same object again at its end."""
+    where = settings(CONFIGURATION / "console.env")
+    began = re.sub(r"[^0-9TZ]", "", record["began"])
+    key = f"consoles/{record['service']}/{began}-{record['who']}-{record['host']}.json"
+    client("s3").put_object(Bucket=where["RECORDS_BUCKET"], Key=key, Body=json.dumps(record, indent=2).encode())
+
+
+def told(event: str, record: dict[str, Any]) -> None:
+    """A line for the journal, under the name flotilla-console."""
+    syslog.openlog("flotilla-console", 0, syslog.LOG_AUTH)
+    syslog.syslog(syslog.LOG_NOTICE, f"{event} {json.dumps(record, sort_keys=True)}")
+
+
+def moment() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@contextmanager
+def recorded(record: dict[str, Any]) -> Iterator[None]:
+    """A console session with its beginning and its end on record. Nothing is opened that could not be recorded."""
+    try:
+        keep_record(record)
+    except Exception as error:
+        told("refused", {**record, "reason": str(error)})
+        raise SystemExit(f"flotilla: this console cannot be recorded, so it is not opened: {error}. Fix: see that the host reaches S3 and may write consoles/*")
+    told("opened", record)
+    try:
+        yield
+    finally:
+        record["ended"] = moment()
+        told("closed", record)
+        try:
+            keep_record(record)
+        except Exception as error:
+            say(f"the end of this console could not be recorded: {error}")
+
+
+def end_on_hangup() -> None:
+    """A connection that breaks ends the console like its last command does."""
+
+    def end(number: int, _frame: Any) -> None:
+        raise SystemExit(128 + number)
+
+    for one in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(one, end)
+
+
+def console(service: str = "", program: str = "", how: str = "") -> int:
+    """Open an allowed program of a service, in its running container or (new) in a one-off container of the same release. Its exit code."""
+    if not service:
+        sys.stdout.write(f"{allowed()}\n")
+        return 0
+    release = (CONFIGURATION / service / "current") if re.fullmatch(r"[a-z][a-z0-9-]*", service) else CONFIGURATION / "none"
+    who = re.sub(r"[^A-Za-z0-9._-]", "?", os.environ.get("SUDO_USER") or "root")
+    host = settings(CONFIGURATION / "host.env").get("FLOTILLA_HOST", "")
+    facts = facts_of(release) if (release / "release.json").is_file() else {}
+    command = (facts.get("console") or {}).get(program)
+    record = {"who": who, "host": host, "service": service, "program": program, "command": command, "release": facts.get("release"), "began": moment()}
+    if not command or how not in ("", "new"):
+        told("refused", record)
+        why = f"{service} has no console program {program!r}" if facts else f"no service {service!r} runs on this host"
+        raise SystemExit(f"flotilla: {why}. Allowed here: {allowed(service if facts else None)}. Fix: name one of these, or add it to the service's console")
+    terminal = ["--tty"] if sys.stdin.isatty() else []
+    record["container"] = "new" if how else "running"
+    end_on_hangup()
+    with recorded(record):
+        code = one_off(service, release, command, terminal, who) if how else inside(service, release, command, terminal)
+        record["exit_code"] = code
+    return code
+
+
+def inside(service: str, release: Path, command: list[str], terminal: list[str]) -> int:
+    """Run a program in the service's running container."""
+    wanted = json.loads((release / "secrets.json").read_text(encoding="utf-8"))
+    wrapper = [LENT_SHELL, "sh", "-c", READ_VARIABLES, "sh"] if any(is_variable(one) for one in wanted) else []
+    return subprocess.run(["docker", "exec", "--interactive", *terminal, f"flotilla-{service}", *wrapper, *command], check=False).returncode
+
+
+def one_off(service: str, release: Path, command: list[str], terminal: list[str], who: str) -> int:
+    """Run a program in a container of its own, which is gone afterwards."""
+    task = f"console-{who.lower()}-{os.getpid()}"
+    name, base = f"flotilla-{service}-{re.sub(r'[^a-z0-9_.-]', '-', task)}", RUN / service / task
+    try:
+        lay_secrets(release, base)
+        created = create_command(release, name, base, command)
+        docker(*created[:3], "--interactive", *terminal, *created[3:])
+        return subprocess.run(["docker", "start", "--attach", "--interactive", name], check=False).returncode
+    finally:
+        subprocess.run(["docker", "rm", "--force", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+        subprocess.run(["rm", "-rf", str(base)], check=False)
+
+
+# ---- storage
+
+
+def storage(service: str) -> None:
+    """Have everything mounted that the service keeps. SystemExit (and the unit tries again) while that cannot be done."""
+    facts = facts_of(CONFIGURATION / service / "current")
+    user = facts["user"]
+    for volume in facts.get("volumes") or []:
+        if not os.path.ismount(volume["mount"]):
+            ec2 = client("ec2")
+            device = attached(ec2, volume["tag"], metadata("instance-id"))
+            format_once(ec2, volume["tag"], device, user)
+            mount(f"volume {volume['name']} of {service}", link_to(device), volume["mount"], "ext4", "noatime")
+            os.chown(volume["mount"], *(int(one) for one in user.split(":")))
+    media = facts.get("media")
+    if media and not os.path.ismount(media["mount"]):
+        options = f"tls,iam,accesspoint={media['access_point']},_netdev"
+        mount(f"media of {service}", f"{media['file_system']}:/", media["mount"], "efs", options)
+
+
+def mount(title: str, what: str, where: str, kind: str, options: str) -> None:
+    """Mount by a unit of systemd, which keeps the helpers of the mount alive and unmounts after the services at shutdown."""
+    Path(where).mkdir(parents=True, exist_ok=True)
+    unit = systemctl_output("systemd-escape", "--path", "--suffix=mount", where)
+    UNITS.mkdir(parents=True, exist_ok=True)
+    lines = ["[Unit]", f"Description=flotilla {title}", "After=network-online.target", "[Mount]"]
+    lines += [f"What={what}", f"Where={where}", f"Type={kind}", f"Options={options}", "TimeoutSec=90", ""]
+    (UNITS / unit).write_text("\n".join(lines), encoding="utf-8")
+    systemctl_output("systemctl", "daemon-reload")
+    subprocess.run(["systemctl", "reset-failed", unit], stderr=subprocess.DEVNULL, check=False)
+    done = subprocess.run(["systemctl", "start", unit], capture_output=True, text=True, check=False)
+    if done.returncode != 0 or not os.path.ismount(where):
+        words = subprocess.run(["journalctl", "--no-pager", "--quiet", "-o", "cat", "-n", "5", "-u", unit], capture_output=True, text=True, check=False).stdout
+        raise SystemExit(f"flotilla: cannot mount the {title} ({what}) at {where}: {words.strip() or done.stderr.strip()}")
+
+
+def systemctl_output(*command: str) -> str:
+    return subprocess.run(list(command), capture_output=True, text=True, check=True).stdout.strip()
+
+
+def metadata(name: str) -> str:
+    """What the instance metadata service says, asked with a token (IMDSv2)."""
+    base = "http://169.254.169.254/latest"
+    asked = urllib.request.Request(f"{base}/api/token", method="PUT", headers={"X-aws-ec2-metadata-token-ttl-seconds": "60"})
+    with urllib.request.urlopen(asked, timeout=5) as answer:
+        token = answer.read().decode()
+    with urllib.request.urlopen(urllib.request.Request(f"{base}/meta-data/{name}", headers={"X-aws-ec2-metadata-token": token}), timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def one_volume(ec2: Any, tag: str) -> dict[str, Any]:
+    """The volume with the tag. SystemExit unless there is exactly one."""
+    rows = ec2.describe_volumes(Filters=[{"Name": "tag:flotilla:volume", "Values": [tag]}])["Volumes"]
+    rows = [row for row in rows if row["State"] not in ("deleting", "deleted", "error")]
+    if len(rows) != 1:
+        named = ", ".join(row["VolumeId"] for row in rows) or "none"
+        raise SystemExit(f"flotilla: there must be exactly one volume with the tag flotilla:volume={tag}; there are: {named}. Fix: run provision.yml")
+    return dict(rows[0])
+
+
+def gone(ec2: Any, instance: str) -> bool:
+    """Whether an instance has ended, so that its volume may be taken from it."""
+    try:
+        rows = ec2.describe_instances(InstanceIds=[instance])["Reservations"]
+    except Exception as error:
+        return "InvalidInstanceID" in str(error)
+    states = [one["State"]["Name"] for row in rows for one in row["Instances"]]
+    return all(state in ("terminated", "stopped") for state in states)
+
+
+def attached(ec2: Any, tag: str, me: str) -> Path:
+    """The device of the volume with the tag, attached to this instance. A volume of an instance that still lives is waited for, never taken."""
+    asked_for = ""
+    deadline = time.monotonic() + VOLUME_SECONDS
+    while True:
+        volume = one_volume(ec2, tag)
+        identifier = volume["VolumeId"]
+        holder = next((row for row in volume.get("Attachments", []) if row["State"] != "detached"), None)
+        if holder and holder["InstanceId"] == me:
+            device = device_of(identifier, holder["Device"])
+            if device:
+                return device
+        elif holder and holder["State"] != "detaching" and gone(ec2, holder["InstanceId"]) and asked_for != "detach":
+            say(f"{identifier} is released from {holder['InstanceId']}, which has ended")
+            ec2.detach_volume(VolumeId=identifier, InstanceId=holder["InstanceId"])
+            asked_for = "detach"
+        elif not holder and volume["State"] == "available":
+            say(f"{identifier} is attached")
+            ec2.attach_volume(VolumeId=identifier, InstanceId=me, Device=free_device(ec2, me))
+        if time.monotonic() > deadline:
+            where = f"it is {holder['State']} at {holder['InstanceId']}" if holder else f"it is {volume['State']}"
+            raise SystemExit(
+                f"flotilla: {identifier} (flotilla:volume={tag}) is not here after {VOLUME_SECONDS:.0f} s: {where}. "
+                "It is tried again; while the other instance lives, the volume is never taken from it"
+            )
+        time.sleep(1.0)
+
+
+def free_device(ec2: Any, me: str) -> str:
+    """A device name that no volume of this instance has."""
+    rows = ec2.describe_volumes(Filters=[{"Name": "attachment.instance-id", "Values": [me]}])["Volumes"]
+    used = {one["Device"] for row in rows for one in row["Attachments"]}
+    return next(f"/dev/sd{letter}" for letter in "fghijklmnop" if f"/dev/sd{letter}" not in used)
+
+
+def device_of(identifier: str, name: str) -> Path | None:
+    """The block device of an attached volume: by its id on NVMe instances, by its name on older ones. None while it has not appeared."""
+    by_id = DEVICES / "disk/by-id" / f"nvme-Amazon_Elastic_Block_Store_{identifier.replace('-', '')}"
+    letter = name.rpartition("/")[2]
+    for path in (by_id, DEVICES / letter, DEVICES / letter.replace("sd", "xvd")):
+        if path.exists() and stat.S_ISBLK(path.stat().st_mode):
+            return path
+    return None
+
+
+def link_to(device: Path) -> str:
+    """Another name of a device: systemd waits for units of names below /dev, which need udev."""
+    link = RUN / "volumes" / device.name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(device.resolve())
+    return str(link)
+
+
+def format_once(ec2: Any, tag: str, device: Path, user: str) -> None:
+    """Make a file system on a volume that never had one. Whatever is not certainly blank is never written to."""
+    probe = subprocess.run(["blkid", "--probe", "--output", "value", "--match-tag", "TYPE", str(device)], capture_output=True, text=True, check=False)
+    kind = probe.stdout.strip()
+    volume = one_volume(ec2, tag)
+    formatted = next((one["Value"] for one in volume.get("Tags", []) if one["Key"] == "flotilla:formatted"), "")
+    if not (probe.returncode == 0 and kind == "ext4"):
+        if formatted or kind or probe.returncode != 2 or not is_zero(device):
+            holds = kind or ("nothing that can be read" if formatted else "something that is no file system")
+            since = f" although it was formatted at {formatted}" if formatted else ""
+            raise SystemExit(
+                f"flotilla: {volume['VolumeId']} ({device}) holds {holds}{since}; it is neither formatted nor mounted. "
+                "Fix: look at it by hand, or restore the volume from a snapshot"
+            )
+        say(f"{volume['VolumeId']} is blank and gets its file system")
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-E", f"root_owner={user}", str(device)], check=True, stdin=subprocess.DEVNULL)
+    if not formatted:
+        ec2.create_tags(Resources=[volume["VolumeId"]], Tags=[{"Key": "flotilla:formatted", "Value": moment()}])
+
+
+def is_zero(device: Path) -> bool:
+    """Whether the first and the last 4 MiB are all zero, as they are on a volume that AWS has just made."""
+    with device.open("rb") as source:
+        end = source.seek(0, os.SEEK_END)
+        for start in (0, max(0, end - BLANK_BYTES)):
+            source.seek(start)
+            if any(source.read(min(BLANK_BYTES, end))):
+                return False
+    return end > 0
+
+
+# ---- registry
 
 
 def registry_login(registry: str) -> None:
@@ -144,18 +525,26 @@ def registry_login(registry: str) -> None:
     write_private(directory / "config.json", json.dumps({"auths": {registry: {"auth": token}}}), 0, 0)
 
 
-def main() -> None:
-    verbs: dict[str, Callable[..., None]] = {"secrets": secrets, "container": container, "registry-login": registry_login}
+VERBS: dict[str, tuple[Callable[..., int | None], int, int]] = {
+    "storage": (storage, 1, 1),
+    "secrets": (secrets, 1, 1),
+    "container": (container, 1, 1),
+    "migrate": (migrate, 2, 2),
+    "console": (console, 0, 3),
+    "registry-login": (registry_login, 1, 1),
+}
+
+
+def main() -> int:
     verb, arguments = (sys.argv[1:2] or [""])[0], sys.argv[2:]
-    if verb not in verbs or (len(arguments) < 3 if verb == "container" else len(arguments) != 1):
+    act, least, most = VERBS.get(verb, (None, 0, 0))
+    if act is None or not least <= len(arguments) <= most or (verb == "console" and len(arguments) == 1):
         raise SystemExit(__doc__)
     try:
-        verbs[verb](*arguments)
-    except SystemExit:
-        raise
+        return act(*arguments) or 0
     except Exception as error:
-        raise SystemExit(f"flotilla: {verb} {arguments[0]}: {error}")
+        raise SystemExit(f"flotilla: {verb} {' '.join(arguments)}: {error}")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

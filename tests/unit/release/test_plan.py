@@ -184,3 +184,75 @@ def test_hosts_of_a_fleet_are_those_of_this_stack() -> None:
     assert plan.hosts_of(groups, "my-shop", "web") == ["i-1", "i-2"]
     assert plan.hosts_of(groups, "my-shop", "api") == []
     assert plan.hosts_of({}, "my-shop", "web") == []
+
+
+def test_a_fleet_without_hosts_never_borrows_those_of_another() -> None:
+    assert plan.hosts_of({"stack_shop": ["i-1"], "fleet_web": ["i-1"]}, "shop", "api") == []
+
+
+def test_a_singleton_that_is_recreated_is_away_for_a_moment_and_the_plan_says_so() -> None:
+    asked = request()
+    asked["service"] = SERVICE | {"strategy": "recreate", "grace_seconds": 10}
+    made = plan.make(asked, {"i-1": host()})
+    assert (made.problems, made.batches, made.minimum) == ([], [["i-1"]], 0)
+    page = plan.page(made, NOW)
+    assert "outage" in page and "in service" not in page
+
+
+def test_a_restart_is_the_same_release_on_every_host() -> None:
+    asked = request(verb="restart")
+    asked["to"] |= {"number": 1, "digest": OLD, "tag": "v1"}
+    made = plan.make(asked, {"i-1": host(), "i-2": host()})
+    assert (made.number, made.batches, made.unchanged) == (1, [["i-1"], ["i-2"]], False)
+    assert "Restart of web" in plan.page(made, NOW) and "release 1 again" in plan.page(made, NOW)
+    assert plan.restart_number({"number": 1}, None, "web") == 1
+    for pointer, unfinished, words in ((None, None, "never been released"), ({"number": 1}, {"number": 2, "tag": "v2"}, "begun and never ended")):
+        with pytest.raises(ReleaseError, match=words):
+            plan.restart_number(pointer, unfinished, "web")
+
+
+MIGRATION = {"command": ["migrate", "up"], "timeout_seconds": 60}
+
+
+def migrating(**more: Any) -> tuple[dict[str, Any], plan.Plan]:
+    asked = request(**more)
+    asked["to"]["configuration"] = asked["to"]["configuration"] | {"migration": MIGRATION}
+    return asked, plan.make(asked, {"i-1": host(), "i-2": host()})
+
+
+def migration_of(asked: dict[str, Any], made: plan.Plan) -> dict[str, Any] | None:
+    return plan.migration_of(asked, made.number, made.steps, made.acting)
+
+
+def test_a_new_release_migrates_once_on_its_first_host() -> None:
+    asked, made = migrating()
+    assert migration_of(asked, made) == {"host": "i-1", "done": False, **MIGRATION}
+    assert "migrate up  runs once on i-1, before any host leaves service" in plan.page(made, NOW)
+
+
+@pytest.mark.parametrize(
+    ("noted", "host_of", "done"),
+    [
+        ({}, "i-1", False),
+        ({"outcome": "started", "host": "i-2"}, "i-2", False),
+        ({"outcome": "started", "host": "i-9"}, "i-1", False),
+        ({"outcome": "succeeded", "host": "i-2"}, "i-2", True),
+    ],
+)
+def test_a_release_that_was_cut_off_repeats_only_a_migration_that_has_not_ended(noted: dict[str, str], host_of: str, done: bool) -> None:
+    asked, _made = migrating(numbers=[1, 2])
+    asked["unfinished"] = {**asked["to"], "number": 2, "who": "me", "when": NOW.isoformat(), "migration": noted}
+    made = plan.make(asked, {"i-1": host(), "i-2": host()})
+    assert made.number == 2
+    seen = migration_of(asked, made)
+    assert seen and (seen["host"], seen["done"]) == (host_of, done)
+    assert ("has been run already" in plan.page(made, NOW)) == done
+
+
+def test_neither_a_way_back_nor_a_new_host_migrates() -> None:
+    for verb in ("rollback", "restart"):
+        asked, made = migrating(verb=verb)
+        assert migration_of(asked, made) is None
+    asked, made = migrating()
+    asked["from"]["number"] = made.number
+    assert migration_of(asked, made) is None

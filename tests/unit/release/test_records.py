@@ -34,7 +34,7 @@ def write(number: int, outcome: str, previous: int | None = None, pointer: bool 
     record = {"number": number, "verb": verb, "digest": f"sha256:{number}", "tag": f"v{number}", "image": "i", "configuration": {},
               "configuration_checksum": "c", "previous": previous, "who": "me", "when": "2026-03-01T12:00:00+00:00"}  # fmt: skip
     arguments = {"region": "eu-central-1", "bucket": "releases-bucket", "service": "web", "record": record, "outcome": outcome, "reason": None, "hosts": {},
-                 "phases": {}, "pointer": POINTER if pointer else None, "given_up": None} | more  # fmt: skip
+                 "phases": {}, "pointer": POINTER if pointer else None, "given_up": None, "migration": None} | more  # fmt: skip
     return release_record.ActionModule._record(None, arguments)  # type: ignore[arg-type]
 
 
@@ -87,5 +87,36 @@ def test_what_never_served_is_no_way_back(aws: Any) -> None:
 def test_the_result_file_is_written_whole(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "release.json"
     release_record.write_result(str(file), {"outcome": "refused"})
-    assert json.loads(file.read_text()) == {"outcome": "refused"}
+    assert json.loads(file.read_text()) == {"outcome": "refused", "exit_code": 10}
     assert [path.name for path in file.parent.iterdir()] == ["release.json"]
+
+
+def test_a_migration_stays_on_record_until_the_release_ends(aws: Any) -> None:
+    write(1, "started", migration={"outcome": "started", "host": "i-1", "command": ["m"]})
+    write(1, "started", migration={"outcome": "succeeded"})
+    write(1, "started")  # the run that takes a killed one up
+    found = release_plan.unfinished_release(aws, "releases-bucket", "web", [1], None)
+    assert found and found["migration"] | {"when": ""} == {"outcome": "succeeded", "host": "i-1", "command": ["m"], "when": ""}
+    assert write(1, "succeeded", pointer=True)["migration"]["outcome"] == "succeeded"
+
+
+def test_a_configuration_has_what_the_container_needs_of_the_stack() -> None:
+    service = {
+        "name": "web", "exposure": "public", "secrets": {"a": {"secret": "s", "field": None}}, "secret_environment": {"B": {"secret": "t", "field": "f"}},
+        "media": {"path": "/m", "mount": "/srv/m"}, "volumes": [{"name": "data", "path": "/d", "mount": "/srv/d", "tag": "t", "size_gb": 8}],
+    }  # fmt: skip
+    made = records.configuration(service, {"N": 1}, {"media": {"file_system_id": "fs-1", "access_points": {"web": "fsap-1"}}})  # type: ignore[dict-item]
+    assert set(made["secrets"]) == {"a", "B"}
+    assert made["media"] == {"path": "/m", "mount": "/srv/m", "file_system": "fs-1", "access_point": "fsap-1"}
+    assert made["volumes"] == [{"name": "data", "path": "/d", "mount": "/srv/d", "tag": "t"}]  # a larger volume is no new release
+    with pytest.raises(ReleaseError, match="no access point"):
+        records.configuration(service, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("service", "probe"),
+    [({"exposure": "public"}, "http"), ({"exposure": "internal", "protocol": "tcp"}, "tcp"), ({"exposure": "none"}, "none"),
+     ({"exposure": "none", "health": {"path": "/ok"}}, "http")],
+)  # fmt: skip
+def test_how_a_service_is_asked_on_its_host(service: dict[str, Any], probe: str) -> None:
+    assert records.probe_of(service) == probe

@@ -91,3 +91,20 @@ def test_status_says_what_is_not_as_released() -> None:
         "lock: free",
     ):
         assert word in text
+
+
+def test_the_exit_code_tells_rolled_back_from_needing_a_hand() -> None:
+    back = {"outcome": "back", "failure": "x"}
+    assert verdict.judge(PLAN, {"i-1": back}, {})["result"]["exit_code"] == 20
+    kept = verdict.judge(PLAN, {"i-1": back, "i-2": {"outcome": "kept", "failure": "y"}}, {})["result"]
+    assert (kept["exit_code"], kept["needs_hand"]) == (20, [])
+    for outcome in ("out", "stopped", "left", "released"):
+        seen = verdict.judge(PLAN, {"i-1": back, "i-2": {"outcome": outcome, "failure": "y", "stranded": "z"}}, {})["result"]
+        assert (seen["exit_code"], seen["needs_hand"]) == (30, ["i-2"]), outcome
+
+
+def test_a_migration_that_fails_leaves_every_host_as_it_was() -> None:
+    seen = verdict.unmigrated(PLAN, "ended with code 1", 4.0)
+    assert seen["result"]["outcome"] == "failed" and seen["result"]["exit_code"] == 20
+    assert {row["outcome"] for row in seen["hosts"].values()} == {"untouched"}
+    assert "before any host left service: ended with code 1" in seen["result"]["message"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
+import io
 import json
 import os
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,11 +46,12 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
-def release(helper: ModuleType, wanted: dict[str, Any]) -> Path:
-    directory = helper.CONFIGURATION / "web" / "current"
+def release(helper: ModuleType, wanted: dict[str, Any], name: str = "current", **facts: Any) -> Path:
+    directory = helper.CONFIGURATION / "web" / name
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "secrets.json").write_text(json.dumps(wanted))
-    (directory / "release.json").write_text(json.dumps({"user": f"{os.getuid()}:{os.getgid()}"}))
+    (directory / "container").write_text("--read-only\n--user=10001:10001\n")
+    (directory / "release.json").write_text(json.dumps({"user": f"{os.getuid()}:{os.getgid()}", "image": "registry/web@sha256:1f", "release": 3} | facts))
     return Path(helper.RUN / "web" / "secrets")
 
 
@@ -99,13 +103,21 @@ def test_settings_are_read_as_an_environment_file(helper: ModuleType, tmp_path: 
     assert helper.settings(tmp_path / "aws.env") == {"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": "http://198.18.0.1:4577/?a=b"}
 
 
-def engine(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, same: str = "", any_one: str = "") -> list[tuple[str, ...]]:
-    """Stand in for docker: the ids of running containers with the same configuration, and of any. Returns what was run beside questions."""
+def engine(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, **answers: str) -> list[tuple[str, ...]]:
+    """Stand in for docker. answers: `same` and `any` are ids of containers with the same configuration or migration, and of any; `image` its settings;
+    `exited` one that has ended well; `code` what wait says. Returns what was run beside questions."""
     acted: list[tuple[str, ...]] = []
 
-    def docker(*arguments: str) -> str:
+    def docker(*arguments: str, seconds: float | None = None) -> str:
+        words = " ".join(arguments)
         if arguments[0] == "ps":
-            return same if any("flotilla.configuration" in word for word in arguments) else any_one
+            return answers.get("exited" if "exited=0" in words else "same" if "label=" in words else "any", "")
+        if arguments[:2] == ("image", "inspect"):
+            return answers.get("image", "{}")
+        if arguments[0] == "wait":
+            if answers.get("code") == "late":
+                raise helper.subprocess.TimeoutExpired("docker", seconds or 0)
+            return answers.get("code", "0")
         acted.append(arguments)
         return ""
 
@@ -114,22 +126,232 @@ def engine(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, same: str = "", 
 
 
 def test_a_container_that_outlived_its_engine_goes_on(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    acted = engine(helper, monkeypatch, same="3f", any_one="3f")
-    helper.container("web", "abc", "create", "--name", "flotilla-web")
+    release(helper, {})
+    acted = engine(helper, monkeypatch, same="3f", any="3f")
+    helper.container("web")
     assert acted == []
 
 
 def test_a_container_of_another_configuration_makes_way(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    acted = engine(helper, monkeypatch, any_one="3f")
-    helper.container("web", "abc", "create", "--name", "flotilla-web")
-    assert acted == [("rm", "--force", "flotilla-web"), ("create", "--name", "flotilla-web")]
+    release(helper, {}, port=8080, container_port=80)
+    acted = engine(helper, monkeypatch, any="3f")
+    helper.container("web")
+    assert acted[0] == ("rm", "--force", "flotilla-web")
+    create = acted[1]
+    configuration = hashlib.sha256((helper.CONFIGURATION / "web/current/release.json").read_bytes()).hexdigest()[:16]
+    assert create[:3] == ("create", "--name", "flotilla-web")
+    assert create[-1] == "registry/web@sha256:1f"
+    for pair in (("--publish", "8080:80"), ("--label", f"flotilla.configuration={configuration}")):
+        assert pair in list(zip(create, create[1:], strict=False))
+    assert "--read-only" in create
+
+
+VARIABLES = {"API_TOKEN": {"secret": "flotilla/x", "field": "password"}, "database_user": {"secret": "flotilla/x", "field": "username"}}
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_secret_with_a_capital_name_is_a_line_of_a_private_file_that_a_shell_reads(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = release(helper, VARIABLES)
+    monkeypatch.setattr(helper, "client", lambda service: Manager())
+    monkeypatch.setattr(Manager, "get_secret_value", lambda self, SecretId: {"SecretString": json.dumps({"username": "u", "password": "it's $HOME"})})
+    helper.secrets("web")
+    file = directory.parent / "environment" / "variables"
+    assert file.stat().st_mode & 0o777 == 0o400
+    shown = subprocess.run(["sh", "-c", f'. {file}; printf %s "$API_TOKEN"'], capture_output=True, text=True, check=True).stdout
+    assert shown == "it's $HOME"
+    assert [path.name for path in directory.iterdir()] == ["database_user"]
+    release(helper, {})
+    helper.secrets("web")
+    assert not file.exists()
+
+
+def test_secret_variables_reach_the_images_own_program_through_a_lent_shell(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(helper, VARIABLES)
+    engine(helper, monkeypatch, image=json.dumps({"Entrypoint": ["/app"], "Cmd": ["serve", "--fast"]}))
+    current = helper.CONFIGURATION / "web" / "current"
+    own = helper.create_command(current, "flotilla-web", helper.RUN / "web")
+    assert own[-7:] == ["registry/web@sha256:1f", "sh", "-c", helper.READ_VARIABLES, "sh", "/app", "serve", "--fast"][-7:]
+    assert own[own.index("--entrypoint") + 1] == helper.LENT_SHELL
+    assert helper.create_command(current, "x", helper.RUN / "web", ["irb", "-f"])[-3:] == ["sh", "irb", "-f"]
+    release(helper, {})
+    plain = helper.create_command(current, "x", helper.RUN / "web", ["irb", "-f"])
+    assert plain[-4:] == ["--entrypoint", "irb", "registry/web@sha256:1f", "-f"]
+
+
+MIGRATION = {"command": ["migrate", "up"], "timeout_seconds": 30}
+
+
+def migrated(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, **answers: str) -> tuple[int, list[tuple[str, ...]]]:
+    release(helper, {}, name="releases/3", migration=MIGRATION)
+    acted = engine(helper, monkeypatch, **answers)
+    monkeypatch.setattr(helper.os, "chown", lambda *arguments: None)
+    monkeypatch.setattr(helper.subprocess, "run", lambda command, **more: subprocess.CompletedProcess(command, 0, "output\n", ""))
+    return helper.migrate("web", "3"), acted
+
+
+def test_a_migration_runs_in_a_container_of_its_own(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    code, acted = migrated(helper, monkeypatch, any="old")
+    assert code == 0
+    assert [words[0] for words in acted] == ["rm", "create", "start"]
+    assert acted[1][:5] == ("create", "--name", "flotilla-web-migration", "--label", "flotilla.migration=3")
+    assert acted[1][-4:] == ("--entrypoint", "migrate", "registry/web@sha256:1f", "up")
+    assert "output" in capsys.readouterr().out
+
+
+def test_a_migration_whose_caller_was_killed_is_waited_for_and_not_run_beside_itself(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert migrated(helper, monkeypatch, any="a", same="a") == (0, [])
+    assert migrated(helper, monkeypatch, any="a", exited="a") == (0, [])
+
+
+def test_a_migration_that_was_cut_off_runs_again_and_one_that_never_ends_is_killed(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    code, acted = migrated(helper, monkeypatch, any="dead", code="3")
+    assert (code, [words[0] for words in acted]) == (3, ["rm", "create", "start"])
+    code, acted = migrated(helper, monkeypatch, code="late")
+    assert (code, acted[-1]) == (124, ("kill", "flotilla-web-migration"))
+
+
+def test_a_console_that_is_not_allowed_names_those_that_are(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(helper, {}, console={"irb": ["irb"], "sql": ["mysql"]})
+    (helper.CONFIGURATION / "host.env").write_text("FLOTILLA_HOST=i-1\n")
+    lines: list[str] = []
+    monkeypatch.setattr(helper.syslog, "syslog", lambda level, text: lines.append(text))
+    monkeypatch.setenv("SUDO_USER", "ann")
+    with pytest.raises(SystemExit, match=r"web has no console program 'bash'\. Allowed here: web: irb, sql"):
+        helper.console("web", "bash")
+    assert lines[0].startswith("refused ") and '"who": "ann"' in lines[0]
+    for service in ("api", "../web", ""):
+        with pytest.raises(SystemExit):
+            helper.console(service or "x", "irb")
+
+
+class Bucket:
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+
+    def put_object(self, Bucket: str, Key: str, Body: bytes) -> None:
+        self.objects[f"{Bucket}/{Key}"] = json.loads(Body)
+
+
+def test_a_console_is_on_record_with_its_beginning_and_its_end(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(helper, VARIABLES, console={"irb": ["irb", "-f"]})
+    (helper.CONFIGURATION / "host.env").write_text("FLOTILLA_HOST=i-1\n")
+    (helper.CONFIGURATION / "console.env").write_text("RECORDS_BUCKET=b\n")
+    bucket, ran, lines = Bucket(), [], []
+    monkeypatch.setattr(helper, "client", lambda service: bucket)
+    monkeypatch.setattr(helper.syslog, "syslog", lambda level, text: lines.append(text.split()[0]))
+    monkeypatch.setattr(helper.subprocess, "run", lambda command, **more: ran.append(command) or subprocess.CompletedProcess(command, 7))
+    monkeypatch.setattr(helper.sys, "stdin", io.StringIO())
+    monkeypatch.setenv("SUDO_USER", "ann")
+    assert helper.console("web", "irb") == 7
+    assert ran == [["docker", "exec", "--interactive", "flotilla-web", helper.LENT_SHELL, "sh", "-c", helper.READ_VARIABLES, "sh", "irb", "-f"]]
+    [(key, record)] = bucket.objects.items()
+    assert key.startswith("b/consoles/web/") and key.endswith("-ann-i-1.json")
+    assert (record["who"], record["program"], record["release"], record["exit_code"]) == ("ann", "irb", 3, 7)
+    assert record["began"] <= record["ended"]
+    assert lines == ["opened", "closed"]
+
+
+def test_a_console_that_cannot_be_recorded_is_not_opened(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(helper, {}, console={"irb": ["irb"]})
+    (helper.CONFIGURATION / "host.env").write_text("FLOTILLA_HOST=i-1\n")
+    (helper.CONFIGURATION / "console.env").write_text("RECORDS_BUCKET=b\n")
+    monkeypatch.setattr(helper, "client", lambda service: object())
+    monkeypatch.setattr(helper.syslog, "syslog", lambda level, text: None)
+    monkeypatch.setattr(helper.subprocess, "run", lambda *arguments, **more: pytest.fail("it was opened"))
+    with pytest.raises(SystemExit, match="cannot be recorded, so it is not opened"):
+        helper.console("web", "irb")
+
+
+class Volumes:
+    """EC2 with one volume. It is attached and detached at the second look after the call."""
+
+    def __init__(self, holder: str = "", state: str = "terminated", tags: dict[str, str] | None = None) -> None:
+        self.holder, self.holder_state, self.tags = holder, state, tags or {}
+        self.acted: list[str] = []
+
+    def describe_volumes(self, Filters: list[dict[str, Any]]) -> dict[str, Any]:
+        if Filters[0]["Name"] == "attachment.instance-id":
+            return {"Volumes": []}
+        attachments = [{"InstanceId": self.holder, "State": "attached", "Device": "/dev/sdf"}] if self.holder else []
+        tags = [{"Key": key, "Value": value} for key, value in self.tags.items()]
+        return {"Volumes": [{"VolumeId": "vol-1", "State": "in-use" if self.holder else "available", "Attachments": attachments, "Tags": tags}]}
+
+    def describe_instances(self, InstanceIds: list[str]) -> dict[str, Any]:
+        return {"Reservations": [{"Instances": [{"State": {"Name": self.holder_state}}]}]}
+
+    def detach_volume(self, VolumeId: str, InstanceId: str) -> None:
+        self.acted.append(f"detach {InstanceId}")
+        self.holder = ""
+
+    def attach_volume(self, VolumeId: str, InstanceId: str, Device: str) -> None:
+        self.acted.append(f"attach {InstanceId} {Device}")
+        self.holder = InstanceId
+
+    def create_tags(self, Resources: list[str], Tags: list[dict[str, str]]) -> None:
+        self.tags |= {tag["Key"]: tag["Value"] for tag in Tags}
+
+
+@pytest.mark.parametrize(
+    ("volumes", "acted"),
+    [
+        pytest.param(Volumes(), ["attach i-2 /dev/sdf"], id="free"),
+        pytest.param(Volumes("i-1"), ["detach i-1", "attach i-2 /dev/sdf"], id="its instance has ended"),
+        pytest.param(Volumes("i-2"), [], id="here already"),
+    ],
+)
+def test_a_volume_comes_to_its_host(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, volumes: Volumes, acted: list[str]) -> None:
+    monkeypatch.setattr(helper, "device_of", lambda identifier, name: Path("/dev/nvme1n1"))
+    assert helper.attached(volumes, "shop-local-redis-data", "i-2") == Path("/dev/nvme1n1")
+    assert volumes.acted == acted
+
+
+def test_a_volume_is_never_taken_from_an_instance_that_lives(helper: ModuleType) -> None:
+    volumes = Volumes("i-1", "running")
+    with pytest.raises(SystemExit, match="vol-1 .* is not here after 180 s: it is attached at i-1"):
+        helper.attached(volumes, "t", "i-2")
+    assert volumes.acted == []
+
+
+@pytest.mark.parametrize(
+    ("content", "tags", "outcome"),
+    [
+        pytest.param(b"", {}, "formatted", id="blank"),
+        pytest.param(b"ext4", {}, "kept", id="has its file system"),
+        pytest.param(b"ext4", {"flotilla:formatted": "2026"}, "kept", id="has its file system and its tag"),
+        pytest.param(b"", {"flotilla:formatted": "2026"}, "although it was formatted at 2026", id="blank but was formatted once"),
+        pytest.param(b"something", {}, "holds something that is no file system", id="bytes without a file system"),
+        pytest.param(b"swap", {}, "holds swap", id="another kind"),
+    ],
+)
+def test_only_a_volume_that_never_had_a_file_system_is_formatted(
+    helper: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes, tags: dict[str, str], outcome: str
+) -> None:
+    device = tmp_path / "device"
+    device.write_bytes(content + b"\0" * 10_000_000)
+    volumes, ran = Volumes(tags=dict(tags)), []
+    kind = content.decode() if content in (b"ext4", b"swap") else ""
+
+    def run(command: list[str], **more: Any) -> Any:
+        ran.append(command[0])
+        return subprocess.CompletedProcess(command, (0 if kind else 2) if command[0] == "blkid" else 0, kind, "")
+
+    monkeypatch.setattr(helper.subprocess, "run", run)
+    if outcome in ("formatted", "kept"):
+        helper.format_once(volumes, "t", device, "10001:10001")
+        assert ("mkfs.ext4" in ran) == (outcome == "formatted")
+        assert volumes.tags.keys() == {"flotilla:formatted"}
+    else:
+        with pytest.raises(SystemExit, match=outcome):
+            helper.format_once(volumes, "t", device, "10001:10001")
+        assert ran == ["blkid"]
 
 
 def test_an_engine_that_is_away_is_told_and_nothing_is_removed(helper: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(helper, {})
     fake = tmp_path / "docker"
     fake.write_text(f"#!/bin/sh\necho $1 >> {tmp_path}/seen\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(SystemExit, match="Cannot connect to the Docker daemon"):
-        helper.container("web", "abc", "create", "--name", "flotilla-web")
+        helper.container("web")
     assert (tmp_path / "seen").read_text() == "ps\n"

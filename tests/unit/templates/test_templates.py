@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -51,33 +50,29 @@ def settings(text: str) -> list[str]:
     return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
-def create_line(text: str) -> str:
-    return next(line for line in text.replace("\\\n", " ").splitlines() if line.startswith("ExecStartPre=/usr/local/lib/flotilla/host.py container"))
+def container(**more: Any) -> list[str]:
+    """The flags of a release's containers, one a line."""
+    return render("service", "container.j2", **{**SERVICE, **more}).splitlines()
 
 
-def test_the_unit_confines_the_container_and_never_gives_up() -> None:
+def test_the_unit_never_gives_up_and_stops_gently() -> None:
     text = unit()
     assert "Restart=always" in text
     assert "StartLimitIntervalSec=0" in text.split("[Service]")[0]
     assert "TimeoutStopSec=25" in text
     assert "ExecStop=/usr/bin/docker stop -t 10 flotilla-web" in text
-    create = create_line(text)
-    for flag in ("--read-only", "--cap-drop ALL", "--security-opt no-new-privileges", "--user 10001:10001", "--memory 256m", "--init", "--tmpfs /tmp"):
-        assert flag in create
-    assert "--publish 8080:8080" in create
-    assert create.endswith("registry/hello/web@sha256:1f")
-    assert "--label flotilla.release=3" in create
-    assert "--label flotilla.digest=sha256:1f" in create
+    assert [line for line in settings(text) if line.startswith("ExecStartPre=")] == [
+        "ExecStartPre=/usr/local/lib/flotilla/host.py secrets web",
+        "ExecStartPre=/usr/local/lib/flotilla/host.py container web",
+    ]
 
 
-def test_the_units_container_carries_what_the_release_says() -> None:
-    templar = Templar(DataLoader(), variables("service", **SERVICE))
-    text = templar.template(trust_as_template("{{ __service_facts | to_nice_json(sort_keys=true) }}"))
-    configuration = hashlib.sha256(text.encode()).hexdigest()[:16]
-    create = create_line(unit())
-    assert f"host.py container web {configuration} create " in create
-    assert f"--label flotilla.configuration={configuration} " in create
-    assert configuration not in unit(service_environment={"A": "1"})
+def test_a_container_is_confined_and_labelled() -> None:
+    flags = container()
+    wanted = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=10001:10001", "--memory=256m", "--init", "--tmpfs=/tmp"]
+    assert set(wanted) <= set(flags)
+    assert {"--label=flotilla.release=3", "--label=flotilla.digest=sha256:1f"} <= set(flags)
+    assert all(re.match(r"--[a-z-]+(=\S+)?$", flag) for flag in flags)
 
 
 def test_an_engine_that_is_restarted_does_not_stop_the_service() -> None:
@@ -86,17 +81,30 @@ def test_an_engine_that_is_restarted_does_not_stop_the_service() -> None:
     assert "StartLimitIntervalSec=0" in render("docker_engine", "docker.service.conf.j2").split("[Service]")[0]
 
 
+VOLUME = {"name": "data", "path": "/data", "mount": "/srv/flotilla/volumes/web/data", "tag": "shop-local-web-data"}
+MEDIA = {"path": "/app/media", "mount": "/srv/flotilla/media/my-web", "file_system": "fs-1", "access_point": "fsap-1"}
+
+
+def test_what_a_service_keeps_is_mounted_before_its_container_is_made() -> None:
+    text = unit(service_volumes=[VOLUME], service_media=MEDIA)
+    assert settings(text).index("ExecStartPre=/usr/local/lib/flotilla/host.py storage web") < settings(text).index(
+        "ExecStartPre=/usr/local/lib/flotilla/host.py container web"
+    )
+    assert r"After=srv-flotilla-media-my\x2dweb.mount" in settings(text)  # unmounted after the service at shutdown
+    flags = container(service_volumes=[VOLUME], service_media=MEDIA)
+    assert "--mount=type=bind,source=/srv/flotilla/volumes/web/data,target=/data" in flags
+    assert "--mount=type=bind,source=/srv/flotilla/media/my-web,target=/app/media" in flags
+
+
 def test_the_unit_of_a_service_with_everything() -> None:
-    text = unit(service_container_port=80, service_grace_seconds=30, service_tmpfs=["/tmp", "/run"], service_writable=["/srv/data"], service_memory_mb=64)
-    create = create_line(text)
-    assert "--publish 8080:80 " in create
-    assert "--tmpfs /run" in create
-    assert "--volume /var/lib/flotilla/web/srv/data:/srv/data" in create
+    more = {"service_grace_seconds": 30, "service_tmpfs": ["/tmp", "/run"], "service_writable": ["/srv/data"], "service_memory_mb": 64}
+    assert {"--tmpfs=/run", "--volume=/var/lib/flotilla/web/srv/data:/srv/data", "--memory=64m"} <= set(container(**more))
+    text = unit(**more)
     assert "ExecStartPre=/usr/bin/install --directory --mode=0750 --owner=10001 --group=10001 /var/lib/flotilla/web/srv/data" in text
     assert "TimeoutStopSec=45" in text
 
 
-@pytest.mark.parametrize("more", [{}, {"service_tmpfs": []}, {"service_writable": ["/a", "/b"]}])
+@pytest.mark.parametrize("more", [{}, {"service_writable": ["/a", "/b"]}, {"service_volumes": [VOLUME], "service_media": MEDIA}])
 def test_every_line_of_a_unit_is_one_that_systemd_reads(more: dict[str, Any]) -> None:
     text = unit(**more)
     assert "{" not in text
