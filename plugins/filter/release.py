@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import order, verdict
+from ansible.errors import AnsibleFilterError
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import console, order, verdict
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 
 
 def release_seen(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]], service: str | None = None) -> dict[str, dict[str, Any]]:
@@ -79,11 +81,40 @@ def release_order(model: Mapping[str, Any]) -> list[str]:
     return order.of_model(list(model["services"]))
 
 
+def console_command(
+    model: Mapping[str, Any],
+    groups: Mapping[str, list[str]],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    program: str,
+    service: str = "",
+    host: str = "",
+    new: bool = False,
+    user: str = "",
+    key: str = "",
+) -> list[str]:
+    """The ssh command that opens a program of a service."""
+    try:
+        where, remote = console.command(dict(model), dict(groups), program, service=service, host=host)
+    except ReleaseError as error:
+        raise AnsibleFilterError(str(error)) from error
+    variables = hostvars[where]
+    address, options = variables.get("ansible_host") or where, str(variables.get("ansible_ssh_common_args") or "")
+    return console.ssh(address, user, key, options, [*remote, "new"] if new else remote)
+
+
+def certificate_for(pair: tuple[Mapping[str, Any], str]) -> dict[str, str]:
+    """What a host is given of an authority, for one of its clients."""
+    authority, service = pair
+    return {"service": service, "name": authority["name"], "file": authority["file"]}
+
+
 class FilterModule:
     """The filters of the release role."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "certificate_for": certificate_for,
+            "console_command": console_command,
             "release_order": release_order,
             "release_seen": release_seen,
             "release_unmigrated": release_unmigrated,
