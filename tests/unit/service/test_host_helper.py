@@ -239,7 +239,12 @@ def test_a_console_is_on_record_with_its_beginning_and_its_end(helper: ModuleTyp
     bucket, ran, lines = Bucket(), [], []
     monkeypatch.setattr(helper, "client", lambda service: bucket)
     monkeypatch.setattr(helper.syslog, "syslog", lambda level, text: lines.append(text.split()[0]))
-    monkeypatch.setattr(helper.subprocess, "run", lambda command, **more: ran.append(command) or subprocess.CompletedProcess(command, 7))
+
+    def run(command: list[str], **more: Any) -> Any:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 7)
+
+    monkeypatch.setattr(helper.subprocess, "run", run)
     monkeypatch.setattr(helper.sys, "stdin", io.StringIO())
     monkeypatch.setenv("SUDO_USER", "ann")
     assert helper.console("web", "irb") == 7
