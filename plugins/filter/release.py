@@ -108,6 +108,19 @@ def certificate_for(pair: tuple[Mapping[str, Any], str]) -> dict[str, str]:
     return {"service": service, "name": authority["name"], "file": authority["file"]}
 
 
+def user_to_rotate(users: list[dict[str, Any]], service: str = "") -> dict[str, Any]:
+    """The database user of the service named, or the only one."""
+    known = {user["service"]: user for user in users}
+    if service in known:
+        return known[service]
+    if not known:
+        raise AnsibleFilterError("no service of this stack has a database user, there is no password to rotate.")
+    if not service and len(known) == 1:
+        return next(iter(known.values()))
+    asked = f"{service} has no database user" if service else "release_service is missing: whose password shall be rotated?"
+    raise AnsibleFilterError(f"{asked} Services with one: {', '.join(known)}. Fix: -e release_service=<one of these>.")
+
+
 class FilterModule:
     """The filters of the release role."""
 
@@ -120,4 +133,5 @@ class FilterModule:
             "release_unmigrated": release_unmigrated,
             "release_unprepared": release_unprepared,
             "release_verdict": release_verdict,
+            "user_to_rotate": user_to_rotate,
         }

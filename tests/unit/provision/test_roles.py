@@ -22,7 +22,7 @@ def test_every_default_is_specified_and_every_option_has_a_default(role):
 
 @pytest.mark.parametrize("role", ROLES)
 def test_every_entry_point_is_specified(role):
-    entries = {path.stem for path in (ROOT / "roles" / role / "tasks").glob("*.yml")} & {"main", "destroy", "users", "account"}
+    entries = {path.stem for path in (ROOT / "roles" / role / "tasks").glob("*.yml")} & {"main", "destroy", "users", "account", "rotate", "discard"}
     assert entries == set(read(role, "meta/argument_specs.yml")["argument_specs"])
 
 
