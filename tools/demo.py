@@ -73,6 +73,8 @@ class Demo:
                 "demo", f"there is no stack {stack!r}; stacks are: {', '.join(known)}.\nTo mend it: make demo STACK={known[0] if known else 'hello'}"
             )
         self.name = yaml.safe_load(self.file.read_text(encoding="utf-8"))["flotilla_stack"]["name"]
+        # What this system is asked for and what to try by hand (examples/<stack>/demo.yml).
+        self.example: dict[str, Any] = yaml.safe_load((self.file.parent / "demo.yml").read_text(encoding="utf-8"))
         made = stack_images.services(stack)
         declared = yaml.safe_load(self.file.read_text(encoding="utf-8"))["flotilla_stack"]["services"]
         # In the order of their releases.
@@ -95,8 +97,10 @@ class Demo:
         self.environment |= exported((BUILD / "local.env").read_text(encoding="utf-8"))
 
     def playbook(self, phase: str, verb: str, **variables: str) -> None:
+        """A verb of the collection, or any playbook by its path."""
         extra = [word for name, value in variables.items() for word in ("-e", f"{name}={value}")]
-        command = ["ansible-playbook", "-i", "inventories/local", f"playbooks/{verb}.yml", "-e", f"@{self.file.relative_to(ROOT)}", *extra]
+        file = verb if "/" in verb else f"playbooks/{verb}.yml"
+        command = ["ansible-playbook", "-i", "inventories/local", file, "-e", f"@{self.file.relative_to(ROOT)}", *extra]
         self.phases.run(phase, command, self.environment, remedy=f"read the log, then `make demo STACK={self.stack}` goes on from here")
 
     def build(self, *versions: str) -> dict[tuple[str, str], str]:
@@ -150,6 +154,7 @@ class Demo:
         result.unlink(missing_ok=True)
         progress.unlink(missing_ok=True)
         command = [sys.executable, "-m", "tools.load", self.urls["https"], "--rate", str(RATE), "--result", str(result), "--progress", str(progress)]
+        command += [word for path in self.example.get("load", []) for word in ("--request", path)]
         with (LOGS / "load.log").open("w") as log:
             client = subprocess.Popen(
                 command, cwd=ROOT, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
@@ -194,6 +199,8 @@ class Demo:
         first, second = max(current, 1), max(current, 1) + 1
         with concurrent.futures.ThreadPoolExecutor(max_workers=1) as builder:
             building = builder.submit(self.build, f"v{first}", f"v{second}")
+            if self.example.get("prepare"):
+                self.playbook("what the stack adopts", self.example["prepare"])
             self.playbook("provision", "provision")
             images: dict[tuple[str, str], str] = {}
             self.phases.call("application images", lambda show: images.update(building.result()) or ", ".join(images.values()))
@@ -265,7 +272,7 @@ class Demo:
             *(f"    failed: {failure['at_seconds']} s {failure['path']}: {failure['error']}" for failure in result["failures"][:10]),
             "",
             "  Next:",
-            f"    curl -k {self.urls['https']}",
+            *(f"    {line.replace('{http}', self.urls['http']).replace('{https}', self.urls['https'])}" for line in self.example.get("try", [])),
             "    . .venv/bin/activate && . build/local.env",
             f"    {play} playbooks/status.yml",
             f"    {play} playbooks/rollback.yml{which}",

@@ -238,6 +238,7 @@ def migrate(service: str, number: str) -> int:
     else:
         if docker(*ask):
             docker("rm", "--force", name)
+        mount_all(service, release)
         lay_secrets(release, base)
         command = create_command(release, name, base, migration["command"])
         docker(*command[:3], "--label", f"flotilla.migration={number}", *command[3:])
@@ -349,6 +350,7 @@ def one_off(service: str, release: Path, command: list[str], terminal: list[str]
     task = f"console-{who.lower()}-{os.getpid()}"
     name, base = f"flotilla-{service}-{re.sub(r'[^a-z0-9_.-]', '-', task)}", RUN / service / task
     try:
+        mount_all(service, release)
         lay_secrets(release, base)
         created = create_command(release, name, base, command)
         docker(*created[:3], "--interactive", *terminal, *created[3:])
@@ -363,7 +365,12 @@ def one_off(service: str, release: Path, command: list[str], terminal: list[str]
 
 def storage(service: str) -> None:
     """Have everything mounted that the service keeps. SystemExit (and the unit tries again) while that cannot be done."""
-    facts = facts_of(CONFIGURATION / service / "current")
+    mount_all(service, CONFIGURATION / service / "current")
+
+
+def mount_all(service: str, release: Path) -> None:
+    """Attach and mount what a release of the service keeps, unless it is mounted."""
+    facts = facts_of(release)
     user = facts["user"]
     for volume in facts.get("volumes") or []:
         if not os.path.ismount(volume["mount"]):
