@@ -353,8 +353,7 @@ def one_off(service: str, release: Path, command: list[str], terminal: list[str]
         mount_all(service, release)
         lay_secrets(release, base)
         created = create_command(release, name, base, command)
-        docker(*created[:3], "--interactive", *terminal, *created[3:])
-        return subprocess.run(["docker", "start", "--attach", "--interactive", name], check=False).returncode
+        return subprocess.run(["docker", "run", "--rm", "--interactive", *terminal, *created[1:]], check=False).returncode
     finally:
         subprocess.run(["docker", "rm", "--force", name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
         subprocess.run(["rm", "-rf", str(base)], check=False)
