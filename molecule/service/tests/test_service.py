@@ -55,6 +55,53 @@ def test_the_secret_is_a_private_file_in_memory_and_nowhere_else(host):
     assert not host.file("/run/flotilla/docker").exists
 
 
+def test_a_secret_variable_is_in_the_programs_environment_and_nowhere_else(host):
+    answer(host)
+    facts = inspect(host)
+    assert "DATABASE_TOKEN" not in json.dumps(facts["Config"]["Env"])
+    assert "molecule-token" not in json.dumps(facts)
+    program = host.check_output(f"docker inspect --format '{{{{.State.Pid}}}}' {CONTAINER}")
+    children = f"pgrep --parent {program} | head -1"
+    assert "DATABASE_TOKEN=molecule-token" in host.check_output(f"tr '\\0' '\\n' < /proc/$({children})/environ")
+    assert "molecule-token" not in host.check_output("ps -eo args")
+    file = host.file("/run/flotilla/web/environment/variables")
+    assert (file.mode, file.uid) == (0o400, 10001)
+
+
+def test_a_migration_runs_once_with_the_services_secrets(host):
+    helper = "/usr/local/lib/flotilla/host.py"
+    first = host.run(f"{helper} migrate web 2")
+    assert (first.rc, first.stdout.strip()) == (0, "migrating with 14 characters"), first.stderr
+    again = host.run(f"{helper} migrate web 2")
+    assert again.rc == 0 and "has ended well before" in again.stderr
+    assert host.check_output("docker ps --all --quiet --filter name=flotilla-web-migration | wc -l") == "1"
+
+
+def as_developer(host, command):
+    return host.run(f"echo {command!r} | su - ann -s /bin/sh")
+
+
+def test_a_developer_opens_what_is_allowed_and_is_on_record(host):
+    answer(host)
+    shown = as_developer(host, "sudo -n /usr/local/bin/flotilla-console web env")
+    assert shown.rc == 0 and "DATABASE_TOKEN=molecule-token" in shown.stdout, shown.stderr
+    fresh = as_developer(host, "sudo -n /usr/local/bin/flotilla-console web env new")
+    assert "DATABASE_TOKEN=molecule-token" in fresh.stdout, fresh.stderr
+    journal = host.check_output("journalctl --no-pager --output cat -t flotilla-console")
+    assert '"who": "ann"' in journal and "closed" in journal and "molecule-token" not in journal
+    read = "import boto3; s = boto3.client('s3', endpoint_url='http://198.19.48.1:4601', region_name='eu-central-1'); b = 'molecule-records'; "
+    read += "print([s.get_object(Bucket=b, Key=one['Key'])['Body'].read().decode() for one in s.list_objects_v2(Bucket=b)['Contents']])"
+    records = host.check_output(f'python3 -c "{read}"')
+    assert "consoles" not in records and '"program": "env"' in records and '"ended"' in records
+
+
+def test_a_developer_can_do_nothing_else(host):
+    refused = as_developer(host, "sudo -n /usr/local/bin/flotilla-console web bash")
+    assert refused.rc != 0 and "Allowed here: web: env, shell" in refused.stderr
+    for command in ("sudo -n id", "docker ps", "cat /run/flotilla/web/environment/variables"):
+        assert as_developer(host, command).rc != 0, command
+
+
 def unit(host):
     """State of the unit, and the identity of its present start."""
     shown = host.check_output(f"systemctl show --property ActiveState,InvocationID {CONTAINER}")
