@@ -191,6 +191,11 @@ class System:
             config=Config(retries={"max_attempts": 2}, read_timeout=60),
         )
 
+    def outputs(self) -> dict[str, Any]:
+        """What provisioning has written down."""
+        value = self.client("ssm").get_parameter(Name=f"/flotilla/local/{self.stack}/outputs")["Parameter"]["Value"]
+        return dict(json.loads(value))
+
     def instances(self, fleet: str = "*") -> dict[str, dict[str, Any]]:
         """The running instances of the stack, or of one fleet of it, by id."""
         wanted = {"tag:flotilla:stack": [self.stack], "tag:flotilla:fleet": [fleet], "instance-state-name": ["pending", "running"]}
@@ -240,6 +245,10 @@ class System:
         """Instance → "container id, start time, image" of the service on it."""
         form = "{{.Id}} {{.State.StartedAt}} {{.Config.Image}}"
         return {host: self.on_host(host, f"docker inspect --format '{form}' flotilla-{service}") for host in self.instances(fleet)}
+
+    def restarted(self, before: dict[str, str], service: str, fleet: str = "*", timeout: float = 60.0) -> dict[str, str]:
+        """The containers once they are not those of before."""
+        return wait_for(f"another container of {service}", lambda: (now := self.containers(service, fleet)) != before and now or {}, timeout)
 
     # ---- the client
 

@@ -1,0 +1,177 @@
+"""sums: a public client, a private api that ends with exit code 0 when asked for 13, and a redis that forgets nothing.
+
+The tests run in the order of this file: each finds the system that the one before has left serving.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+from tests.e2e.system import System, say, wait_for
+
+pytestmark = pytest.mark.e2e
+SERVICES = ("redis", "api", "client")  # each after those that it refers to
+
+
+@pytest.fixture(scope="session")
+def released(system: System) -> System:
+    """Provisioned, configured, and every service on its first release."""
+    system.play("provision").succeeded()
+    with ThreadPoolExecutor(1) as builder:
+        building = builder.submit(lambda: [system.push(service, "v1") for service in SERVICES])
+        system.play("configure").succeeded()
+        building.result()
+    for service in SERVICES:
+        system.release(service, "v1").succeeded()
+    return system
+
+
+def total(system: System, number: int) -> str:
+    return system.get(f"/?n={number}", timeout=120).text.strip()
+
+
+def remembered(system: System) -> str:
+    """What the page says, once it says anything good."""
+
+    def probe() -> str:
+        answer = system.get("/")
+        return answer.text.strip() if answer.status_code == 200 else ""
+
+    return wait_for("the last sum", probe)
+
+
+def test_the_sum_passes_through_client_api_and_redis(released: System) -> None:
+    """Line 1: /?n=100 says 5050, and / remembers it, whichever client is asked."""
+    assert total(released, 100) == "Your sum was 5050"
+    assert {remembered(released) for _ in range(10)} == {"Last sum was 5050"}
+    assert released.get("/?n=zero").status_code == 422
+
+
+def test_two_clients_and_two_apis_are_on_hosts_of_their_own_in_two_zones(released: System) -> None:
+    """Line 4: instances, their zones, and who answers 40 requests."""
+    for fleet in ("client", "api"):
+        hosts = released.instances(fleet)
+        assert len(hosts) == 2
+        assert len({host["Placement"]["AvailabilityZone"] for host in hosts.values()}) == 2
+        released.healthy(2, fleet)
+    assert {released.get("/").headers["X-App-Host"] for _ in range(40)} == set(released.instances("client"))
+
+
+def test_only_clients_reach_the_api_and_only_apis_reach_redis(released: System) -> None:
+    """Isolation: TCP connections from hosts of each fleet, and from outside, to the balancers inside and to the hosts themselves."""
+    outputs = released.outputs()
+    api, redis = (outputs["services"][name] for name in ("api", "redis"))
+    client_host, api_host = (next(iter(released.instances(fleet))) for fleet in ("client", "api"))
+    redis_address = next(iter(released.instances("redis").values()))["PrivateIpAddress"]
+    assert released.reaches(client_host, api["host"], api["port"])
+    assert released.reaches(api_host, redis["host"], redis["port"])
+    assert not released.reaches(client_host, redis["host"], redis["port"])
+    assert not released.reaches(client_host, redis_address, redis["port"])
+    for address in [one["PrivateIpAddress"] for one in released.instances("api").values()]:
+        assert not released.reaches(client_host, address, api["port"]), "past the balancer"
+    with pytest.raises(requests.RequestException):
+        requests.get(f"http://{address}:{api['port']}/", timeout=2)
+
+
+def test_thirteen_ends_the_api_with_exit_code_0_and_it_is_back_every_time(released: System) -> None:
+    """Line 3: five times in a row; the other replica serves meanwhile, and each time the same host is back within seconds."""
+    for turn in range(5):
+        before = released.containers("api", "api")
+        assert released.get("/?n=13").status_code == 502
+        began = time.monotonic()
+        assert total(released, 20) == "Your sum was 210", "the second replica did not serve"
+        after = released.restarted(before, "api", "api", 30)
+        assert sum(after[host] != before[host] for host in before) == 1
+        say(f"thirteen, turn {turn + 1}: back after {time.monotonic() - began:.1f} s")
+        released.healthy(2, "api")
+
+
+def test_a_slow_answer_is_not_taken_for_a_dead_app(released: System) -> None:
+    """Line 5: while two long sums burn both apis' CPU, their targets stay healthy, nothing is restarted, and the sums are right."""
+    before = released.containers("api", "api")
+    with ThreadPoolExecutor(2) as pool:
+        sums = [pool.submit(total, released, 200_000_000) for _ in range(2)]
+        while not all(one.done() for one in sums):
+            assert set(released.targets("api").values()) == {"healthy"}
+            time.sleep(1)
+    assert {one.result() for one in sums} == {"Your sum was 20000000100000000"}
+    assert released.containers("api", "api") == before
+
+
+def test_redis_keeps_its_state(released: System) -> None:
+    """Line 2: the last sum over a restart, kill -9, a deploy that makes the container anew, and a reboot of the host."""
+    assert total(released, 1000) == "Your sum was 500500"
+    host = next(iter(released.instances("redis")))
+    unit = "flotilla-redis.service"
+    for what, script in (
+        ("restart", f"systemctl restart {unit}"),
+        ("kill -9", "docker kill --signal KILL flotilla-redis"),
+        ("re-creation", f"systemctl stop {unit}; docker rm --force flotilla-redis; systemctl start {unit}"),
+    ):
+        before = released.containers("redis", "redis")
+        released.on_host(host, script)
+        released.restarted(before, "redis", "redis")
+        assert remembered(released) == "Last sum was 500500", what
+        say(f"redis kept its state over {what}")
+    released.release("redis", "v2").succeeded()
+    assert remembered(released) == "Last sum was 500500"
+    released.client("ec2").reboot_instances(InstanceIds=[host])
+    wait_for("the reboot", lambda: released.get("/").status_code != 200, 60, 0.2)
+    assert remembered(released) == "Last sum was 500500"
+
+
+def test_the_volume_follows_to_another_host(released: System) -> None:
+    """Line 2: the host of redis is terminated; its successor, once configured and released to, has the same data."""
+    assert total(released, 2000) == "Your sum was 2001000"
+    victim = next(iter(released.instances("redis")))
+    released.client("ec2").terminate_instances(InstanceIds=[victim])
+    wait_for("another host for redis", lambda: len(released.instances("redis")) == 1 and victim not in released.instances("redis"), 180)
+    released.play("configure").succeeded()
+    released.release("redis", "v2").succeeded()
+    assert remembered(released) == "Last sum was 2001000"
+
+
+def test_a_release_of_both_loses_no_request(released: System) -> None:
+    """Every request of a constant-rate client is answered while api and client are released one after the other; in-flight sums too."""
+    for service in ("api", "client"):
+        released.push(service, "v2")
+    with released.load("release", rate=30):
+        for service in ("api", "client"):
+            released.release(service, "v2").succeeded()
+    assert released.versions(path="/") == {"v2"}
+
+
+def test_a_broken_api_is_undone(released: System) -> None:
+    """A build that never becomes healthy: exit code not 0, one host touched, no request lost."""
+    released.push("api", "broken")
+    before = released.containers("api", "api")
+    with released.load("broken", rate=30):
+        released.release("api", "broken").refused("APP_FAULT|unhealthy|failed")
+    assert sum(one == before[host] for host, one in released.containers("api", "api").items()) == 1
+    released.healthy(2, "api")
+
+
+def test_the_same_again_changes_nothing(released: System) -> None:
+    """changed=0 from provision, configure and deploy; container ids and start times as before."""
+    fleets = {"redis": "redis", "api": "api", "client": "client"}
+    before = {service: released.containers(service, fleet) for service, fleet in fleets.items()}
+    for verb in ("provision", "configure"):
+        assert released.play(verb).succeeded().changed == 0
+    for service in SERVICES:
+        assert released.release(service, "v2").succeeded().changed == 0
+    assert {service: released.containers(service, fleet) for service, fleet in fleets.items()} == before
+
+
+def test_destroy_leaves_nothing(released: System) -> None:
+    """The account is empty afterwards, the volume of redis included."""
+    released.play("destroy").succeeded()
+    assert released.instances() == {}
+    ec2 = released.client("ec2")
+    assert [one["VolumeId"] for one in ec2.describe_volumes(Filters=[{"Name": "tag:flotilla:stack", "Values": ["sums"]}])["Volumes"]] == []
+    assert released.client("elbv2").describe_load_balancers()["LoadBalancers"] == []
+    assert ec2.describe_vpcs(Filters=[{"Name": "tag:flotilla:stack", "Values": ["sums"]}])["Vpcs"] == []
+    assert released.play("destroy").succeeded().changed == 0
