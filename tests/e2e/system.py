@@ -90,6 +90,7 @@ class System:
     stack: str
     environment: dict[str, str] = field(default_factory=dict)
     runs: int = 0
+    first: str = ""  # what the first release printed
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
@@ -190,6 +191,15 @@ class System:
             aws_secret_access_key="local",
             config=Config(retries={"max_attempts": 2}, read_timeout=60),
         )
+
+    def stack_facts(self) -> dict[str, Any]:
+        """The stack file, to be changed and handed over as flotilla_stack."""
+        return dict(yaml.safe_load((ROOT / "examples" / self.stack / "stack.yml").read_text(encoding="utf-8"))["flotilla_stack"])
+
+    def environment_facts(self) -> dict[str, Any]:
+        """The local environment, to be changed and handed over as flotilla_environment."""
+        path = ROOT / "inventories" / "local" / "group_vars" / "all" / "environment.yml"
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["flotilla_environment"])
 
     def outputs(self) -> dict[str, Any]:
         """What provisioning has written down."""

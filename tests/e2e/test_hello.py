@@ -16,9 +16,8 @@ from typing import Any
 
 import pytest
 import requests
-import yaml
 
-from tests.e2e.system import BUILD, ROOT, System, say, wait_for
+from tests.e2e.system import BUILD, System, say, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -290,8 +289,7 @@ def test_destroy_removes_all_of_it_and_nothing_else(system: System, released: di
     ec2, rds = system.client("ec2"), system.client("rds")
     foreign = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
     hosts = set(system.instances())
-    local = yaml.safe_load((ROOT / "inventories/local/group_vars/all/environment.yml").read_text())["flotilla_environment"]
-    protected = {"flotilla_environment": {**local, "protected": True}}
+    protected = {"flotilla_environment": {**system.environment_facts(), "protected": True}}
     system.play("provision", **protected).succeeded()
     assert [one["DeletionProtection"] for one in rds.describe_db_instances()["DBInstances"]] == [True]
     assert system.play("destroy", "--check", **protected).succeeded().changed > 5
