@@ -91,6 +91,7 @@ class System:
     environment: dict[str, str] = field(default_factory=dict)
     runs: int = 0
     first: str = ""  # what the first release printed
+    given: Any = None  # what the stack found and may not touch
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}

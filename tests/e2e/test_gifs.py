@@ -66,7 +66,7 @@ class Listener:
                     async with session.ws_connect(self.url, timeout=aiohttp.ClientWSTimeout(ws_close=1)) as socket:
                         if lost is not None:
                             self.gaps.append(time.monotonic() - lost)
-                        self.hosts.append(str(socket.get_extra_info("peername") and socket._response.headers.get("X-App-Host")))
+                        self.hosts.append(socket._response.headers["X-App-Host"])
                         self.changed = time.monotonic()
                         self.connected.set()
                         async for message in socket:
