@@ -95,6 +95,7 @@ class System:
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
+        self.identity = Settings(PORT, BUILD / "cloud", NETWORK).identity
         self.environment = {
             **known,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
