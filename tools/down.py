@@ -28,7 +28,7 @@ def remove_clouds(phases: Phases) -> None:
     python = VENV / "bin" / "python"
     if not python.exists():
         return
-    for state in {BUILD / "cloud", *(path for path in BUILD.glob("*/cloud") if path.is_dir())}:
+    for state in {BUILD / "cloud", *BUILD.glob("*/cloud"), *BUILD.glob("e2e/*/cloud")}:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "MAKE"))}
         name = "local cloud" if state == BUILD / "cloud" else f"local cloud of {state.parent.name}"
         phases.run(name, [str(python), "-m", "local_cloud", "down"], {**kept, "FLOTILLA_CLOUD_STATE": str(state)}, timeout=300)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.system import BUILD, System, say
+from tests.e2e.system import System, say
 
 
 @pytest.fixture(scope="session")
@@ -17,7 +17,7 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
     """The stack that the module's file is named after, on an empty cloud. What a killed earlier run has left is removed first."""
     system = System(request.session.items[0].path.stem.removeprefix("test_"))
     system.cloud("down")
-    shutil.rmtree(BUILD, ignore_errors=True)
+    shutil.rmtree(system.build, ignore_errors=True)
     say("starting the cloud")
     system.cloud("up").succeeded()
     yield system

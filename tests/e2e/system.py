@@ -27,9 +27,14 @@ from local_cloud.settings import Settings
 from tools import stack_images
 
 ROOT = Path(__file__).resolve().parents[2]
-BUILD = ROOT / "build" / "e2e"
-PORT = 4641
-NETWORK = "198.19.192.0/18"
+# Each stack's tests have addresses of their own, so that two of them can run at a time: first port of its cloud, block of its VPC.
+PLACES = {
+    "hello": (5041, "198.19.192.0/20"),
+    "gifs": (5061, "198.19.208.0/20"),
+    "media": (5081, "198.19.224.0/20"),
+    "todo": (5101, "198.19.240.0/20"),
+    "sums": (5121, "198.19.96.0/20"),
+}
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 T = TypeVar("T")
 
@@ -95,25 +100,24 @@ class System:
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
-        self.identity = Settings(PORT, BUILD / "cloud", NETWORK).identity
+        self.build = ROOT / "build" / "e2e" / self.stack
+        self.settings = Settings(PLACES[self.stack][0], self.build / "cloud", PLACES[self.stack][1])
+        self.http, self.https = (f"{scheme}://127.0.0.1:{port}" for scheme, port in (("http", self.settings.http_port), ("https", self.settings.https_port)))
         self.environment = {
             **known,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
             "ANSIBLE_DEPRECATION_WARNINGS": "true",
-            **Settings(PORT, BUILD / "cloud", NETWORK).shell_variables(),
+            **self.settings.shell_variables(),
         }
 
         self.demo: dict[str, Any] = yaml.safe_load((ROOT / "examples" / self.stack / "demo.yml").read_text(encoding="utf-8"))
 
-    http = f"http://127.0.0.1:{PORT + 3}"
-    https = f"https://127.0.0.1:{PORT + 4}"
-
     # ---- commands
 
     def command(self, arguments: list[str], timeout: float = 600.0) -> Run:
-        """Run to the end; the output goes to a numbered log below build/e2e too."""
+        """Run to the end; the output goes to a numbered log below build/e2e/<stack> too."""
         began = time.monotonic()
         done = subprocess.run(
             arguments,
@@ -134,6 +138,7 @@ class System:
 
     def playbook(self, verb: str, *options: str, **variables: Any) -> list[str]:
         """The command line of a verb of this stack."""
+        variables = {"release_result_file": str(self.build / "release.json"), **variables}
         extra = [word for name, value in variables.items() for word in ("-e", json.dumps({name: value}))]
         return ["ansible-playbook", "-i", "inventories/local", f"playbooks/{verb}.yml", "-e", f"@examples/{self.stack}/stack.yml", *extra, *options]
 
@@ -146,10 +151,14 @@ class System:
         assert deprecated == [], deprecated
         return run
 
+    def result(self) -> dict[str, Any]:
+        """What the last release says of itself, for machines."""
+        return dict(json.loads((self.build / "release.json").read_text()))
+
     def start(self, verb: str, **variables: Any) -> subprocess.Popen[bytes]:
         """A playbook in a process group of its own, to be killed."""
         self.runs += 1
-        sink = (BUILD / f"{self.runs:02d}-{verb}-killed.log").open("wb")
+        sink = (self.build / f"{self.runs:02d}-{verb}-killed.log").open("wb")
         return subprocess.Popen(
             self.playbook(verb, **variables),
             cwd=ROOT,
@@ -163,8 +172,8 @@ class System:
     def _logged(self, run: Run, what: str) -> Run:
         self.runs += 1
         name = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")[-40:]
-        BUILD.mkdir(parents=True, exist_ok=True)
-        (BUILD / f"{self.runs:02d}-{name}.log").write_text(run.output)
+        self.build.mkdir(parents=True, exist_ok=True)
+        (self.build / f"{self.runs:02d}-{name}.log").write_text(run.output)
         return run
 
     # ---- releases
@@ -240,7 +249,7 @@ class System:
     def on_host(self, instance: str, script: str, check: bool = True) -> str:
         """What a root shell on the host prints."""
         address = self.instances()[instance]["PrivateIpAddress"]
-        key = BUILD / "cloud" / "ssh" / "id_ed25519"
+        key = self.build / "cloud" / "ssh" / "id_ed25519"
         options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-i", str(key)]
         done = subprocess.run(
             ["ssh", *options, f"admin@{address}", "sudo sh"], input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
@@ -273,8 +282,8 @@ class System:
     @contextmanager
     def load(self, name: str, rate: int = 60) -> Iterator[dict[str, Any]]:
         """A constant-rate client around a block; afterwards no request may have failed. Yields the dict that holds its figures at the end."""
-        result = BUILD / f"load-{name}.json"
-        log = (BUILD / f"load-{name}.log").open("w+")
+        result = self.build / f"load-{name}.json"
+        log = (self.build / f"load-{name}.log").open("w+")
         result.unlink(missing_ok=True)
         mix = [word for request in self.demo["load"] for word in ("--request", request)]
         arguments = [sys.executable, "tools/load.py", self.https, "--rate", str(rate), "--result", str(result), "--seconds", "900", *mix]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import requests
 
-from tests.e2e.system import BUILD, System, say, wait_for
+from tests.e2e.system import System, say, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -42,10 +42,6 @@ def quiet(system: System, released: dict[str, str]) -> Any:
     assert system.suspended() == []
     locks = system.client("ssm").get_parameters(Names=["/flotilla/local/hello/lock"])["Parameters"]
     assert locks == [], "the release lock is still held"
-
-
-def result() -> dict[str, Any]:
-    return json.loads((BUILD.parent / "release.json").read_text())
 
 
 # ---- provision
@@ -123,7 +119,7 @@ def test_the_same_again_changes_nothing(system: System, quiet: dict[str, str], r
         run = system.play(verb, **variables).succeeded()
         assert run.changed == 0, run.output[-6000:]
     assert system.play("provision", "--check", "--diff").succeeded().changed == 0
-    assert result()["outcome"] == "unchanged"
+    assert system.result()["outcome"] == "unchanged"
     assert system.containers() == quiet
 
 
@@ -135,20 +131,20 @@ def test_release_two_under_load_loses_nothing(system: System, quiet: Any, releas
     with system.load("deploy"):
         system.play("deploy", release_tag=released["v2"]).succeeded()
     assert system.versions() == {"v2"}
-    assert result()["outcome"] == "succeeded"
+    assert system.result()["outcome"] == "succeeded"
 
 
 def test_a_plan_changes_nothing(system: System, quiet: dict[str, str], released: dict[str, str]) -> None:
     plan = system.play("deploy", "--check", "--diff", release_tag=released["v1"]).succeeded()
     assert released["v1"] in plan.output
     assert system.containers() == quiet
-    assert result()["outcome"] == "planned"
+    assert system.result()["outcome"] == "planned"
 
 
 def test_a_missing_tag_is_refused_before_anything_changes(system: System, quiet: dict[str, str], released: dict[str, str]) -> None:
     system.play("deploy", release_tag="no-such-tag").refused("no-such-tag", re.escape(released["v2"]))
     assert system.containers() == quiet
-    assert result()["outcome"] == "refused"
+    assert system.result()["outcome"] == "refused"
 
 
 def test_a_registry_that_is_away_is_refused_before_anything_changes(system: System, quiet: dict[str, str], released: dict[str, str]) -> None:
@@ -188,7 +184,7 @@ def test_a_broken_release_stops_at_the_first_host_and_is_undone(system: System, 
     with system.load("broken"):
         run = system.play("deploy", release_tag=broken).refused("HELLO_FAULT=unhealthy", r"Target\.|health checks? failed|codes")
     assert system.versions() == {"v2"}
-    assert result()["outcome"] == "failed"
+    assert system.result()["outcome"] == "failed"
     after = system.containers()
     assert sum(after[host] == quiet[host] for host in after) == 1, "the second host was touched too"
     assert re.search(r"rolled back|back on release|back in service", run.output, re.I)

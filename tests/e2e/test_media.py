@@ -50,7 +50,7 @@ def seen_by_all(system: System, path: str) -> None:
 def cache_container(system: System) -> str:
     """The docker container that plays the cache."""
     names = subprocess.run(["docker", "ps", "-a", "--format", "{{.Names}}"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    return next(name for name in names if f"flotilla-{system.identity}-cache" in name)
+    return next(name for name in names if f"flotilla-{system.settings.identity}-cache" in name)
 
 
 def test_health_names_database_cache_and_media(released: System) -> None:
