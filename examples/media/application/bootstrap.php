@@ -11,7 +11,7 @@ declare(strict_types=1);
 
 namespace Media;
 
-const PATIENCE_SECONDS = 0.4; // for the cache: connecting and asking together stay below a second
+const PATIENCE_SECONDS = 0.4; // for the cache, to connect and to answer: together below a second
 const MARKER = '.media-store';
 
 final class Unavailable extends \Exception
@@ -56,20 +56,25 @@ function database(): \PDO
     }
 }
 
-/** A connection to the cache, kept like the database's. */
+/** A connection to the cache, kept like the database's. Away once is away for the rest of the request: a visitor waits for it once. */
 function cache(): \Redis
 {
+    static $away = null;
+    if ($away) {
+        throw $away;
+    }
     $authority = setting('CACHE_CA', '-');
     $host = setting('CACHE_HOST');
+    $tls = $authority === '-' ? [] : ['stream' => ['cafile' => $authority, 'verify_peer' => true, 'verify_peer_name' => true, 'peer_name' => $host]];
+    $address = $tls ? "tls://$host" : $host;
     try {
         $redis = new \Redis();
-        $tls = $authority === '-' ? [] : ['stream' => ['cafile' => $authority, 'verify_peer' => true, 'verify_peer_name' => true, 'peer_name' => $host]];
         $context = $tls + ['auth' => [secret('cache_token')]];
-        $redis->pconnect($tls ? "tls://$host" : $host, (int) setting('CACHE_PORT', '6379'), PATIENCE_SECONDS, null, 0, PATIENCE_SECONDS, $context);
+        @$redis->pconnect($address, (int) setting('CACHE_PORT', '6379'), PATIENCE_SECONDS, null, 0, PATIENCE_SECONDS, $context);
         $redis->setOption(\Redis::OPT_MAX_RETRIES, 0);
         return $redis;
     } catch (\RedisException $error) {
-        throw new Unavailable('cache: ' . $error->getMessage(), 0, $error);
+        throw $away = new Unavailable('cache: ' . $error->getMessage(), 0, $error);
     }
 }
 

@@ -28,7 +28,7 @@ final class FeatureTest extends TestCase
             'CACHE_HOST' => '127.0.0.1', 'CACHE_PORT' => '6390',
             'DATABASE_HOST' => '127.0.0.1', 'DATABASE_PORT' => '1', 'DATABASE_NAME' => 'x', 'DATABASE_USER' => 'x', 'DATABASE_CA' => '/etc/ssl/certs/ca-certificates.crt',
         ]);
-        self::until(fn () => self::call('GET', '/api/health')[0] > 0);
+        self::until(fn () => self::call('GET', '/healthz')[0] === 200);
     }
 
     public static function tearDownAfterClass(): void

@@ -49,7 +49,7 @@ class Application < Sinatra::Base
 
   get "/" do
     status, answer = params.key?("n") ? Api.sum(params["n"]) : Api.last
-    halt(status == 422 ? 422 : 502, "#{answer['error']}\n") unless status == 200
+    halt([422, 503].include?(status) ? status : 502, "#{answer['error']}\n") unless status == 200
     params.key?("n") ? "Your sum was #{answer['sum']}\n" : "Last sum was #{answer['last']}\n"
   end
 

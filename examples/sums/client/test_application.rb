@@ -52,7 +52,7 @@ class ApplicationTest < Minitest::Test
   def test_the_apis_refusals_are_passed_on
     FakeApi.new([422, '{"error":"n must be"}'], [503, '{"error":"redis is away"}'])
     assert_equal [422, "n must be"], answer("/?n=x")
-    assert_equal [502, "redis is away"], answer("/?n=5")
+    assert_equal [503, "redis is away"], answer("/?n=5")
   end
 
   def test_an_api_that_ends_is_asked_once_and_reported
