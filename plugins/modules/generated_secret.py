@@ -11,7 +11,7 @@ version_added: 0.1.0
 author:
   - Flotilla maintainers (@flotilla)
 description:
-  - Keeps a JSON object in AWS Secrets Manager that consists of the given fields and a generated password.
+  - Keeps a JSON object in AWS Secrets Manager that consists of the given fields and a generated password, or with O(plain) the password alone.
   - The password is generated when the secret is made, by Secrets Manager's own generator, and never changes afterwards. The other fields follow
     the task.
   - The password is not in the result, the difference or any log.
@@ -33,6 +33,10 @@ options:
     description: Name of the generated field.
     type: str
     default: password
+  plain:
+    description: Whether the secret is the generated password itself and no JSON object. It has no O(fields) then.
+    type: bool
+    default: false
   length:
     description: Length of the generated password, in characters. Letters and digits only, which every database and client takes unquoted.
     type: int
@@ -61,6 +65,12 @@ attributes:
 """
 
 EXAMPLES = r"""
+- name: Make a secret that only applications know
+  flotilla.ec2.generated_secret:
+    name: flotilla/local/gifs/upload_secret
+    plain: true
+    length: 40
+
 - name: Make the master secret of the database
   flotilla.ec2.generated_secret:
     name: flotilla/local/hello/database-master
@@ -113,7 +123,7 @@ def create(client, module) -> str:
         module.exit_json(changed=True)
     password = client.get_random_password(PasswordLength=options["length"], ExcludePunctuation=True, RequireEachIncludedType=True)["RandomPassword"]
     module.no_log_values.add(password)
-    value = json.dumps({**options["fields"], options["generate"]: password}, sort_keys=True)
+    value = password if options["plain"] else json.dumps({**options["fields"], options["generate"]: password}, sort_keys=True)
     return client.create_secret(Name=options["name"], Description=options["description"], SecretString=value, Tags=missing_tags([], options["tags"]))["ARN"]
 
 
@@ -125,12 +135,13 @@ def update(client, module, secret: dict) -> bool:
         if not write:
             return True
         client.restore_secret(SecretId=secret["ARN"])
-    current = client.get_secret_value(SecretId=secret["ARN"])["SecretString"]
-    wanted = with_fields(current, options["fields"])
-    if json.loads(current) != json.loads(wanted):
-        changed = True
-        if write:
-            client.put_secret_value(SecretId=secret["ARN"], SecretString=wanted)
+    if not options["plain"]:
+        current = client.get_secret_value(SecretId=secret["ARN"])["SecretString"]
+        wanted = with_fields(current, options["fields"])
+        if json.loads(current) != json.loads(wanted):
+            changed = True
+            if write:
+                client.put_secret_value(SecretId=secret["ARN"], SecretString=wanted)
     tags = missing_tags(secret.get("Tags", []), options["tags"])
     if tags:
         changed = True
@@ -156,6 +167,7 @@ def main() -> None:
             "description": {"type": "str", "default": ""},
             "fields": {"type": "dict", "default": {}},
             "generate": {"type": "str", "default": "password", "no_log": False},
+            "plain": {"type": "bool", "default": False},
             "length": {"type": "int", "default": 32},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "recovery_window_days": {"type": "int", "default": 0},

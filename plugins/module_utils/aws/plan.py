@@ -29,6 +29,12 @@ KNOWN_AFTER: dict[str, dict[str, str]] = {
     "amazon.aws.elb_application_lb": {"load_balancer_arn": "LoadBalancers[0].LoadBalancerArn", "dns_name": "LoadBalancers[0].DNSName"},
     "amazon.aws.ec2_launch_template": {"template.launch_template_id": "LaunchTemplates[0].LaunchTemplateId"},
     "flotilla.ec2.generated_secret": {"arn": "ARN"},
+    "flotilla.ec2.replication_group": {"primary_endpoint.address": "ReplicationGroups[0].NodeGroups[0].PrimaryEndpoint.Address"},
+    "flotilla.ec2.file_system": {
+        "file_system_id": "FileSystems[0].FileSystemId",
+        "access_points": "AccessPoints[].{name: Name, id: AccessPointId}",
+    },
+    "flotilla.ec2.network_load_balancer": {"load_balancer_arn": "LoadBalancers[0].LoadBalancerArn", "dns_name": "LoadBalancers[0].DNSName"},
 }
 
 # Operations that change nothing in the account. Credentials of a profile, a role or single sign-on are fetched with the services named second.
@@ -36,7 +42,7 @@ READS = re.compile(r"^(Describe|Get|List|Head|Lookup|BatchGet|Search)")
 SIGN_IN = frozenset({"sts", "sso", "sso-oidc", "signin"})
 
 # Parameters of API calls that never appear in a plan, whatever the module thinks of them.
-SECRET = re.compile(r"password|secretstring|secretbinary|privatekey", re.IGNORECASE)
+SECRET = re.compile(r"password|authtoken|secretstring|secretbinary|privatekey", re.IGNORECASE)
 
 
 def is_unknown(value: Any) -> bool:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
-ROLES = ("network", "identity", "registry", "bucket", "certificate", "database", "load_balancer", "fleet", "outputs")
+ROLES = ("network", "identity", "registry", "bucket", "certificate", "database", "load_balancer", "fleet", "outputs", "secrets", "cache", "media", "volumes")
 
 
 def read(role: str, path: str) -> dict:
@@ -27,7 +27,7 @@ def test_every_entry_point_is_specified(role):
 
 
 def test_a_host_may_pull_and_read_and_nothing_else():
-    statements = read("identity", "vars/main.yml")["__identity_policy"]["Statement"]
+    statements = read("identity", "vars/main.yml")["__identity_statements"]
     actions = {action for one in statements for action in ([one["Action"]] if isinstance(one["Action"], str) else one["Action"])}
     assert actions == {
         "ecr:GetAuthorizationToken",
@@ -40,6 +40,12 @@ def test_a_host_may_pull_and_read_and_nothing_else():
         "ssm:GetParametersByPath",
     }
     assert [one["Action"] for one in statements if one["Resource"] == "*"] == ["ecr:GetAuthorizationToken"]
+
+
+def test_a_host_attaches_and_marks_volumes_of_its_own_stack_only():
+    statements = read("identity", "vars/main.yml")["__identity_volume_statements"]
+    assert {one["Sid"] for one in statements if "Condition" not in one} == {"FindVolumes"}
+    assert all(action.startswith("ec2:Describe") for one in statements if "Condition" not in one for action in one["Action"])
 
 
 def test_no_task_names_an_open_address_range_for_a_security_group():
