@@ -16,13 +16,16 @@ from .settings import Settings
 
 log = logging.getLogger(__name__)
 
-# In the order of their start. A further service (EFS, ElastiCache …) is one module more in `planes` and one line here.
+# In the order of their start. A further service is one module more in `planes` and one line here.
 PLANES = {
     "vpc": "VpcPlane",
     "security_groups": "SecurityGroupsPlane",
     "metadata": "MetadataPlane",
     "ec2": "Ec2Plane",
+    "efs": "EfsPlane",
+    "ebs": "EbsPlane",
     "rds": "RdsPlane",
+    "elasticache": "ElastiCachePlane",
     "ecr": "EcrPlane",
     "elbv2": "ElbV2Plane",
     "autoscaling": "AutoScalingPlane",

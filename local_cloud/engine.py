@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import subprocess
@@ -77,6 +78,32 @@ def archive(files: Files) -> bytes:
     return buffer.getvalue()
 
 
+def loop_devices(part: str, directory: Path = Path("/sys/block")) -> dict[str, str]:
+    """Loop devices of this machine whose file's path has this part: name → path."""
+    found = {}
+    for one in directory.glob("loop*/loop/backing_file"):
+        try:
+            path = one.read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:  # detached in between
+            continue
+        if part in path:
+            found[one.parent.parent.name] = path
+    return found
+
+
+def free_loop_devices(part: str, say: Callable[[str], None], seconds: float = 5.0) -> None:
+    """Wait until none is attached any more: they go with the guests. One that a guest was killed over while it attached it is detached here."""
+    deadline = time.monotonic() + seconds
+    while (left := loop_devices(part)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for name in left:
+        try:
+            with open(f"/dev/{name}", "rb") as device:
+                fcntl.ioctl(device, 0x4C01)  # LOOP_CLR_FD
+        except OSError as error:
+            say(f"loop device /dev/{name} stays attached ({error}); fix: `sudo losetup --detach /dev/{name}`")
+
+
 class Engine:
     """The containers and networks of one cloud. `identity` is the value of the label."""
 
@@ -102,6 +129,7 @@ class Engine:
         capabilities: Sequence[str] = (),
         tmpfs: Sequence[str] = (),
         volumes: Mapping[str, str] | None = None,
+        devices: Sequence[str] = (),
         ports: Mapping[int, tuple[str, int]] | None = None,
         hosts: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
@@ -109,7 +137,10 @@ class Engine:
         systemd: bool = False,
         hostname: str | None = None,
     ) -> str:
-        """Create and start a container, replacing one of that name. `volumes`: volume name → path in it. Returns its id."""
+        """Create and start a container, replacing one of that name. Returns its id.
+
+        `volumes`: volume name → path in it; `devices`: rules for device files that it may use.
+        """
         self.remove(name)
         options: dict[str, Any] = {
             "cap_add": [*capabilities, *(GUEST_CAPABILITIES if systemd else ())],
@@ -117,6 +148,7 @@ class Engine:
             "binds": [f"{volume}:{path}" for volume, path in (volumes or {}).items()],
             "port_bindings": dict(ports or {}),
             "extra_hosts": dict(hosts or {}),
+            "device_cgroup_rules": list(devices),
         }
         if restart:
             options["restart_policy"] = {"Name": restart}
@@ -221,6 +253,25 @@ class Engine:
     def logs(self, name: str, lines: int = 50) -> str:
         return bytes(self.api.logs(name, tail=lines)).decode(errors="replace")
 
+    # ---- volumes
+
+    def volume(self, name: str) -> str:
+        """A volume of this cloud, made when it is not there. Returns its name."""
+        self.api.create_volume(name, labels=self.labels)
+        return name
+
+    def in_volume(self, volume: str, image: str, arguments: Sequence[str]) -> None:
+        """Run a command in a volume's directory and wait for it."""
+        options = ["--rm", "--volume", f"{volume}:/volume", "--workdir", "/volume", "--network", "none", "--label", f"{LABEL}={self.identity}"]
+        subprocess.run(
+            ["docker", "run", *options, "--entrypoint", arguments[0], image, *arguments[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+
     # ---- networks
 
     def network(self, name: str, cidr: str, gateway: str) -> None:
@@ -272,6 +323,7 @@ class Engine:
         for volume in self.api.volumes(filters={"label": f"{LABEL}={self.identity}"})["Volumes"] or []:
             self.api.remove_volume(volume["Name"], force=True)
             count += 1
+        free_loop_devices(f"flotilla-{self.identity}-vol-", say)
         if count:
             say(f"removed {count} containers, networks and volumes")
         return count

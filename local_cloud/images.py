@@ -23,7 +23,7 @@ from .engine import EngineError
 
 DIRECTORY = Path(__file__).resolve().parent / "images"
 LABEL = "flotilla.image"
-CLOUD = ("edge", "mysql", "guest")  # what every cloud needs; guest13 when asked for, base for applications
+CLOUD = ("edge", "mysql", "guest", "cache")  # what every cloud needs; guest13 when asked for, base for applications
 BUILD_SECONDS = 900
 EXCLUDED = ("/usr/share/man/*", "/usr/share/locale/*", "/usr/share/doc/*", "/usr/share/info/*", "/usr/share/lintian/*")
 

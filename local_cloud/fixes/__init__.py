@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 
-SERVICES = ("ec2", "autoscaling", "elbv2", "rds", "ecr", "acm", "iam")
+SERVICES = ("ec2", "autoscaling", "elbv2", "rds", "ecr", "acm", "iam", "elasticache", "efs")
 
 
 def apply() -> None:

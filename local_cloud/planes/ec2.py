@@ -130,6 +130,8 @@ class Ec2Plane(Plane):
             labels={"flotilla.plane": self.name, "flotilla.instance": instance.id},
             restart="unless-stopped",
             systemd=True,
+            volumes={**self.cloud.planes["efs"].volumes(), **self.cloud.planes["ebs"].volumes()},  # type: ignore[attr-defined]
+            devices=self.cloud.planes["ebs"].devices,  # type: ignore[attr-defined]
         )
         # "ip-private-ipv4-address.region.compute.internal" (EC2 User Guide, "EC2 instance hostnames and domains")
         self.cloud.publish(instance.private_dns_name, instance.private_ip)

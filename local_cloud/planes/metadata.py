@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 import time
+import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -63,7 +64,10 @@ class MetadataPlane(Plane):
                 self.answer(*plane.put(self.client_address[0], self.path, lifetime, forwarded))
 
             def do_GET(self) -> None:
-                self.answer(*plane.get(self.client_address[0], self.path, self.headers.get("X-aws-ec2-metadata-token")))
+                if self.path.startswith("/local-cloud/"):
+                    self.answer(*plane.aside(self.client_address[0], self.path))
+                else:
+                    self.answer(*plane.get(self.client_address[0], self.path, self.headers.get("X-aws-ec2-metadata-token")))
 
             def answer(self, status: int, text: str) -> None:
                 body = text.encode()
@@ -111,6 +115,14 @@ class MetadataPlane(Plane):
             return 401, "Unauthorized"
         value = self.item(instance, path.split("?")[0].rstrip("/"))
         return (404, "Not Found") if value is None else (200, value)
+
+    def aside(self, address: str, path: str) -> tuple[int, str]:
+        """What the guests' own helpers ask the cloud, beside the metadata."""
+        instance, asked = self.instance_at(address), urllib.parse.urlsplit(path)
+        if instance is None or asked.path != "/local-cloud/efs":
+            return 404, "1 Not Found"
+        query = {name: values[-1] for name, values in urllib.parse.parse_qs(asked.query).items()}
+        return self.cloud.planes["efs"].mount(instance, **query)  # type: ignore[attr-defined,no-any-return]
 
     def item(self, instance: Any, path: str) -> str | None:
         """The text of one metadata item, None when there is none."""

@@ -142,6 +142,12 @@ class SecurityGroupsPlane(Plane):
             )
         return {"permissions": permissions}
 
+    def lets_in(self, groups: list[str], address: str, port: int) -> bool:
+        """Whether these groups let a connection from this address in."""
+        rules = evaluate([self.group(identifier) for identifier in groups], self.members())
+        inside = ipaddress.ip_address(address)
+        return any(rule.admits("tcp", port) and any(inside in ipaddress.ip_network(one, strict=False) for one in rule.sources) for rule in rules)
+
     # ---- enforcing
 
     def enforce(self, only: str | None = None) -> None:

@@ -73,12 +73,21 @@ class VpcPlane(Plane):
         backend = self.cloud.backend("ec2")
         return [one for reservation in list(backend.reservations.values()) for one in reservation.instances if one.state != "terminated"]
 
+    def caches(self) -> list[Any]:
+        """The replication groups, also those that are being deleted."""
+        return list(self.cloud.backend("elasticache").replication_groups.values())
+
+    def mount_targets(self) -> list[Any]:
+        return list(self.cloud.backend("efs").mount_targets_by_id.values())
+
     def uses_subnet(self, subnet_id: str) -> bool:
-        """Whether an instance, a NAT gateway, a load balancer or a database has an interface there."""
+        """Whether an instance, a NAT gateway, a load balancer, a cache, a mount target … has an interface there."""
         ec2 = self.cloud.backend("ec2")
         gateways = [one for one in ec2.nat_gateways.values() if one.subnet_id == subnet_id and one.state not in ("deleted", "deleting")]
         balancers = [one for one in self.cloud.backend("elbv2").load_balancers.values() if subnet_id in [subnet.id for subnet in one.subnets]]
-        return bool(gateways or balancers or [one for one in self.instances() if one.subnet_id == subnet_id])
+        mounts = [one for one in self.mount_targets() if one.subnet_id == subnet_id]
+        caches = [one for one in self.caches() if subnet_id in [one.subnet_of(position).id for position in range(one.members)]]
+        return bool(gateways or balancers or mounts or caches or [one for one in self.instances() if one.subnet_id == subnet_id])
 
     def uses_group(self, group_id: str) -> bool:
         """Whether an interface has the group or another group's rule names it."""
@@ -88,6 +97,8 @@ class VpcPlane(Plane):
         if any(group_id in one.security_groups for one in self.cloud.backend("elbv2").load_balancers.values()):
             return True
         if any(group_id in one.vpc_security_group_ids for one in self.cloud.backend("rds").databases.values()):
+            return True
+        if any(group_id in (one.security_groups or []) for one in [*self.caches(), *self.mount_targets()]):
             return True
         groups = [group for of_vpc in list(ec2.groups.values()) for group in of_vpc.values() if group.id != group_id]
         return any(rule.source_group.get("GroupId") == group_id for group in groups for rule in group.ingress_rules)

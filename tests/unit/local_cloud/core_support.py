@@ -77,6 +77,12 @@ class PaperEngine:
         states = {True: "running", False: "exited"}
         return [{"Labels": one.get("labels", {}), "State": states[one["running"]]} for one in self.containers.values()]
 
+    def volume(self, name: str) -> str:
+        return name
+
+    def in_volume(self, volume: str, image: str, arguments: Sequence[str]) -> None:
+        self.executed.append((volume, list(arguments), ""))
+
     def network(self, name: str, cidr: str, gateway: str) -> None:
         self.networks[name] = cidr
 

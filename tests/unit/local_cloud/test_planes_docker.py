@@ -16,6 +16,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from local_cloud.engine import loop_devices
 from local_cloud.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.docker
@@ -129,6 +130,7 @@ def bed() -> Iterator[Bed]:
             yield Bed(settings)
         finally:
             run(*command, "down", env=environment, cwd=CHECKOUT)
+            assert loop_devices(settings.identity) == {}
 
 
 def test_internal_balancers_carry_websockets_rules_and_connections_of_the_right_clients(bed: Bed) -> None:
@@ -165,3 +167,123 @@ def test_internal_balancers_carry_websockets_rules_and_connections_of_the_right_
     eventually(lambda: bed.does(bed.other, connect) == (0, "/x"), 10, "the clients' group is let in")
     assert bed.does(bed.server, connect)[0] == 28, "another group is not"
     assert run("docker", "port", bed.container("lb-network")) == ""
+
+
+def test_a_cache_speaks_tls_to_the_clients_group_and_wants_its_token(bed: Bed) -> None:
+    api, group = bed.client("elasticache"), bed.group("cache")
+    bed.allow(group, 6379, bed.clients)
+    api.create_cache_subnet_group(CacheSubnetGroupName="all", CacheSubnetGroupDescription="all", SubnetIds=bed.subnets)
+    given = {"ReplicationGroupDescription": "a cache", "CacheSubnetGroupName": "all", "SecurityGroupIds": [group]}
+    api.create_replication_group(ReplicationGroupId="store", TransitEncryptionEnabled=True, AuthToken="a-token-of-the-test", **given)  # noqa: S106
+    known = api.describe_replication_groups(ReplicationGroupId="store")["ReplicationGroups"][0]
+    assert known["Status"] == "available"
+    endpoint = known["NodeGroups"][0]["PrimaryEndpoint"]
+    talk = r"""
+import socket, ssl, sys
+host, port, authority, *lines = sys.argv[1:]
+context = ssl.create_default_context(cadata=authority)
+with context.wrap_socket(socket.create_connection((host, int(port)), 2), server_hostname=host) as link:
+    stream = link.makefile("rb")
+    for line in lines:
+        link.sendall(line.encode() + b"\r\n")
+        print(stream.readline().decode().strip())
+        if stream.peek(1)[:1].isalnum(): print(stream.readline().decode().strip())
+"""
+    authority = (bed.settings.state / "ca.pem").read_text()
+
+    def ask(guest: str, *lines: str, name: str = endpoint["Address"], port: int = endpoint["Port"]) -> tuple[int, list[str]]:
+        code, output = bed.does(guest, 'exec python3 -c "$@"', talk, name, str(port), authority, *lines)
+        return code, output.splitlines()
+
+    assert ask(bed.other, "PING")[1][0].startswith("-NOAUTH")
+    assert ask(bed.other, "AUTH wrong-token-of-the-test")[1][0].startswith("-WRONGPASS")
+    assert ask(bed.other, "AUTH a-token-of-the-test", "SET k 7", "CONFIG GET maxmemory")[1][:2] == ["+OK", "+OK"]
+    code, said = ask(bed.server, "PING")
+    assert code != 0 and "timed out" in said[-1], "another group"
+    # A network load balancer in front of it, its target an address: the cache sees the load balancer.
+    balancing = bed.client("elbv2")
+    made = balancing.create_load_balancer(Name="front", Scheme="internal", Type="network", Subnets=bed.subnets)["LoadBalancers"][0]
+    health = {"HealthCheckIntervalSeconds": 5, "HealthCheckTimeoutSeconds": 2}
+    target = balancing.create_target_group(Name="front", Protocol="TCP", Port=6379, VpcId=bed.vpc, TargetType="ip", **health)["TargetGroups"][0][
+        "TargetGroupArn"
+    ]
+    address = bed.says(bed.other, f"getent hosts {endpoint['Address']}").split()[0]
+    balancing.register_targets(TargetGroupArn=target, Targets=[{"Id": address}])
+    balancing.create_listener(
+        LoadBalancerArn=made["LoadBalancerArn"], Protocol="TCP", Port=6379, DefaultActions=[{"Type": "forward", "TargetGroupArn": target}]
+    )
+    bed.allow(group, 6379, NETWORK)
+
+    def healthy() -> bool:
+        found = balancing.describe_target_health(TargetGroupArn=target)["TargetHealthDescriptions"]
+        return [one["TargetHealth"]["State"] for one in found] == ["healthy"]
+
+    eventually(healthy, 20, "the cache is healthy")
+    link = "ssl._create_unverified_context().wrap_socket(socket.create_connection((sys.argv[1], 6379), 2))"
+    raw = f"import socket, ssl, sys; link = {link}; link.sendall(b'PING\\r\\n'); print(link.recv(99))"
+    assert "NOAUTH" in bed.says(bed.other, 'python3 -c "$1" "$2"', raw, made["DNSName"])
+    run("docker", "stop", bed.container("cache-store"))
+    assert ask(bed.other, "PING")[0] != 0
+    run("docker", "start", bed.container("cache-store"))
+    eventually(lambda: ask(bed.other, "AUTH a-token-of-the-test", "GET k") == (0, ["+OK", "$-1"]), 10, "it starts empty")
+
+
+def test_a_file_system_is_one_on_all_guests_and_survives_a_reboot(bed: Bed) -> None:
+    api, group = bed.client("efs"), bed.group("files")
+    system = api.create_file_system(CreationToken="media", Tags=[{"Key": "Name", "Value": "media"}])["FileSystemId"]
+    root = {"Path": "/apps/web", "CreationInfo": {"OwnerUid": 1234, "OwnerGid": 4321, "Permissions": "0750"}}
+    point = api.create_access_point(ClientToken="a", FileSystemId=system, PosixUser={"Uid": 1234, "Gid": 4321}, RootDirectory=root)["AccessPointId"]
+    api.create_mount_target(FileSystemId=system, SubnetId=bed.subnets[1], SecurityGroups=[group])
+    mount = f"mkdir -p /media && mount -t efs -o tls,iam,accesspoint={point} {system}:/ /media"
+    code, said = bed.does(bed.server, mount)
+    assert code == 1 and f'Failed to resolve "{system}.efs.eu-central-1.amazonaws.com"' in said, "no mount target in its zone"
+    api.create_mount_target(FileSystemId=system, SubnetId=bed.subnets[0], SecurityGroups=[group])
+    assert bed.does(bed.server, mount) == (32, "mount.nfs4: Connection timed out\n"), "its security group keeps the guest out"
+    bed.allow(group, 2049, bed.servers)
+    bed.allow(group, 2049, bed.clients)
+    code, said = bed.does(bed.server, mount.replace(point, "fsap-0123456789abcdef0"))
+    assert (code, "access denied by server" in said) == (32, True), "no such access point"
+    assert "is required when mounting" in bed.does(bed.server, mount.replace("tls,", ""))[1]
+    for guest in (bed.server, bed.other):
+        line = f"{system}:/ /media efs _netdev,tls,iam,accesspoint={point} 0 0"
+        bed.says(guest, f"echo '{line}' >> /etc/fstab; {mount}")
+    assert bed.says(bed.server, "stat -c '%u %g %a' /media").split() == ["1234", "4321", "750"]
+    bed.says(bed.server, "echo first > /media/note")
+    assert bed.says(bed.other, "cat /media/note; echo second > /media/note") == "first\n"
+    assert bed.says(bed.server, "cat /media/note") == "second\n"
+    bed.says(bed.server, "mount -o remount,ro /media && ! touch /media/x && mount -o remount,rw /media && touch /media/x")
+    bed.ec2.reboot_instances(InstanceIds=[bed.server])
+    eventually(lambda: bed.does(bed.server, "mountpoint -q /media && cat /media/note") == (0, "second\n"), 30, "mounted again after a reboot")
+
+
+def test_a_volume_outlives_its_guests(bed: Bed) -> None:
+    volume = bed.ec2.create_volume(AvailabilityZone="eu-central-1a", Size=1, VolumeType="gp3")["VolumeId"]
+    link = f"/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{volume.replace('-', '')}"
+
+    def state() -> tuple[str, list[str]]:
+        known = bed.ec2.describe_volumes(VolumeIds=[volume])["Volumes"][0]
+        return known["State"], [one["State"] for one in known["Attachments"]]
+
+    first = bed.launch(bed.servers)
+    eventually(lambda: bed.ec2.describe_instances(InstanceIds=[first])["Reservations"][0]["Instances"][0]["State"]["Name"] == "running", 30, "it runs")
+    bed.ec2.attach_volume(VolumeId=volume, InstanceId=first, Device="/dev/sdf")
+    assert state() == ("in-use", ["attached"])
+    bed.says(first, f"mkfs.ext4 -q {link} && mkdir /data && mount {link} /data && echo kept > /data/note && sync")
+    assert bed.says(first, "df --output=size -BM /data | tail -n 1").strip() in ("974M", "973M", "975M")
+    bed.ec2.detach_volume(VolumeId=volume)
+    eventually(lambda: state() == ("in-use", ["busy"]), 10, "it is mounted")
+    bed.says(first, "umount /data")
+    eventually(lambda: state() == ("available", []), 5, "unmounted, it is free")
+    bed.ec2.attach_volume(VolumeId=volume, InstanceId=first, Device="/dev/sdf")
+    bed.says(first, f"mount {link} /data && echo more >> /data/note")
+    bed.ec2.reboot_instances(InstanceIds=[first])
+    eventually(
+        lambda: bed.does(first, f"test -b {link} && ! mountpoint -q /data && mount {link} /data && cat /data/note") == (0, "kept\nmore\n"), 30, "after a reboot"
+    )
+    bed.ec2.terminate_instances(InstanceIds=[first])
+    eventually(lambda: state() == ("available", []), 30, "free when the guest has ended")
+    bed.ec2.attach_volume(VolumeId=volume, InstanceId=bed.other, Device="/dev/sdf")
+    assert bed.says(bed.other, f"mkdir /data && mount {link} /data && cat /data/note") == "kept\nmore\n"
+    # Whatever ends a guest, its loop device goes with it (the fixture's end looks at the others).
+    run("docker", "kill", bed.container(bed.other))
+    eventually(lambda: not loop_devices(volume), 10, "no loop device is left")
