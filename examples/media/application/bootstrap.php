@@ -123,7 +123,7 @@ function png(int $width, int $height, callable $pixel): string
 }
 
 /** Sessions in the cache, so that any host can serve any visitor and a host holds nothing worth keeping. */
-final class CacheSessions implements \SessionHandlerInterface
+final class CacheSessions implements \SessionHandlerInterface, \SessionUpdateTimestampHandlerInterface
 {
     private const LIFETIME_SECONDS = 3600;
 
@@ -149,6 +149,17 @@ final class CacheSessions implements \SessionHandlerInterface
     public function write(string $id, string $data): bool
     {
         return (bool) $this->redis->setex("session:$id", self::LIFETIME_SECONDS, $data);
+    }
+
+    /** Only ids that we gave out: nobody can hand a visitor a session of his own making. */
+    public function validateId(string $id): bool
+    {
+        return (bool) $this->redis->exists("session:$id");
+    }
+
+    public function updateTimestamp(string $id, string $data): bool
+    {
+        return $this->write($id, $data);
     }
 
     public function destroy(string $id): bool

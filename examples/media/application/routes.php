@@ -121,7 +121,7 @@ function page(): array
     $visits = null;
     try {
         session_set_save_handler(new CacheSessions(cache()), true);
-        session_start(['name' => 'media', 'cookie_httponly' => true, 'cookie_samesite' => 'Lax', 'use_strict_mode' => false]);
+        session_start(['name' => 'media', 'cookie_httponly' => true, 'cookie_samesite' => 'Lax', 'use_strict_mode' => true]);
         $visits = $_SESSION['visits'] = ($_SESSION['visits'] ?? 0) + 1;
         session_write_close();
     } catch (Unavailable | \RedisException $error) {
