@@ -41,7 +41,7 @@ def connect() -> docker.DockerClient:
 
 def started(pid: int) -> str:
     """When a process started, in clock ticks after the boot; any user may ask. OSError when there is no such process."""
-    state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    state, *fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     if state == "Z":
         raise ProcessLookupError(f"process {pid} has ended")
     return fields[18]
@@ -49,7 +49,7 @@ def started(pid: int) -> str:
 
 def process_name() -> str:
     """A name of this process that no other has, before or after: boot/pid namespace/pid/start time."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     return f"{boot}/{os.readlink('/proc/self/ns/pid')}/{os.getpid()}/{started(os.getpid())}"
 
 
