@@ -108,12 +108,23 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
             watch.result = {"changed": True, "msg": withheld.message, "diff": {"before": {}, "after": after}}
         except SystemExit:
             pass
+        except Exception as error:
+            # amazon.aws.ec2_ami_info raises errors that have no text, which ends the whole worker without a word.
+            raise RuntimeError(f"{name}: {_text(error)}") from None
     if watch.result is None:
         raise RuntimeError(f"{name} ended without a result.")
     result = {"changed": False, **plain(watch.result)}
     if check and not result.get("failed"):
         plan.fill(result, {**plan.KNOWN_AFTER.get(name, {}), **(known_after or {})}, watch.find)
     return result
+
+
+def _text(error: BaseException) -> str:
+    """What an error says, or what it was raised for when it has no words of its own."""
+    try:
+        return str(error)
+    except Exception:
+        return _text(error.__context__) if error.__context__ else type(error).__name__
 
 
 _FILES: dict[str, Any] = {}

@@ -162,3 +162,8 @@ def test_a_plan_of_a_secret_shows_no_password(run):
 def test_a_subnet_group_that_is_gone_is_not_planned_to_go(run):
     for check in (True, False):
         assert run("amazon.aws.rds_subnet_group", check=check, name="hello-unit", state="absent")["changed"] is False
+
+
+def test_a_module_that_fails_without_a_text_is_still_heard(run):
+    with pytest.raises(RuntimeError, match=r"amazon.aws.ec2_ami_info: .*InvalidAMIID.NotFound"):
+        run("amazon.aws.ec2_ami_info", image_ids=["ami-0123456789abcdef0"])
