@@ -1,0 +1,110 @@
+"""What the provisioning roles hand to each other and to the other playbooks: their variables, evaluated over a model and what modules would return."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from typing import Any
+
+import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar, trust_as_template
+from ansible_collections.flotilla.ec2.plugins.module_utils.stack import references
+from ansible_collections.flotilla.ec2.plugins.module_utils.stack.model import load
+
+from tests.unit.stack.samples import ENVIRONMENT, ROOT, STACK, WHOLE, WHOLE_ENVIRONMENT
+
+ROLES = ("identity", "network", "certificate", "load_balancer", "fleet", "registry", "bucket", "media", "cache", "database", "outputs")
+Evaluate = Any
+
+
+def trusted(value: Any) -> Any:
+    """Texts of a role's files are templates."""
+    if isinstance(value, dict):
+        return {key: trusted(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [trusted(one) for one in value]
+    return trust_as_template(value) if isinstance(value, str) else value
+
+
+def returned(model: dict[str, Any]) -> dict[str, Any]:
+    """What the tasks would have registered."""
+    subnets = [
+        {"item": {**zone, "public": public}, "subnet": {"id": f"{'public' if public else 'private'}-{zone['name'][-1]}"}}
+        for public in (True, False)
+        for zone in model["network"]["zones"]
+    ]
+    balancers = [one for one in (model["internal_load_balancer"], model["internal_network_load_balancer"]) if one]
+    balanced = [service for service in model["services"] if service["target_group"]]
+    return {
+        "__identity_caller": {"account": "123456789012", "arn": "arn:aws:iam::123456789012:root"},
+        "__network_vpc": {"vpc": {"id": "vpc-1"}},
+        "__network_subnets": {"results": subnets},
+        "__network_group_load_balancer": {"group_id": "sg-lb"},
+        "__network_group_internal": {"results": [{"item": one, "group_id": f"sg-{one['type']}"} for one in balancers]},
+        "__network_group_fleets": {"results": [{"item": one, "group_id": f"sg-{one['name']}"} for one in model["fleets"]]},
+        "__certificate_found": {"certificates": [{"certificate_arn": "arn:certificate", "not_after": "2030-01-01"}]},
+        "__load_balancer_target_groups": {"results": [{"item": one, "target_group_arn": f"arn:{one['name']}"} for one in balanced]},
+        "__load_balancer": {"load_balancer_arn": "arn:lb", "dns_name": "lb.example", "listeners": [{"rules": [{"is_default": True}]}]},
+        "__load_balancer_internal_made": {"dns_name": "int.example"},
+        "__load_balancer_internal_network_made": {"dns_name": "tcp.example"},
+        "__cache_group": {"primary_endpoint": {"address": "cache.example", "port": 6379}},
+        "__media_file_system": {"file_system_id": "fs-1", "access_points": [{"name": "web", "id": "fsap-1"}]},
+        "__database_instance": {"endpoint": {"address": "db.example"}},
+    }
+
+
+load_plugins = functools.cache(init_plugin_loader)
+
+
+def evaluator(stack: dict[str, Any], environment: dict[str, Any]) -> tuple[dict[str, Any], Evaluate]:
+    """The model, and `evaluate(expression, **variables)` over it."""
+    load_plugins()
+    model = load(copy.deepcopy(stack), copy.deepcopy(environment))
+    variables: dict[str, Any] = {"ansible_facts": {"flotilla": model}, **returned(model)}
+    for role in ROLES:
+        for folder in ("defaults", "vars"):
+            path = ROOT / "roles" / role / folder / "main.yml"
+            if path.exists():
+                variables.update(trusted(yaml.safe_load(path.read_text(encoding="utf-8")) or {}))
+
+    def evaluate(expression: str, **more: Any) -> Any:
+        return Templar(DataLoader(), variables={**variables, **more}).template(trust_as_template(f"{{{{ {expression} }}}}"))
+
+    return model, evaluate
+
+
+@pytest.mark.parametrize(("stack", "environment"), [(STACK, ENVIRONMENT), (WHOLE, WHOLE_ENVIRONMENT)], ids=["hello", "everything"])
+def test_the_outputs_answer_every_reference(stack, environment):
+    model, evaluate = evaluator(stack, environment)
+    outputs = evaluate("outputs_values")
+    for service in model["services"]:
+        found = references.resolve(service["environment"], outputs, service["name"])
+        assert not any("${" in value or value == "" for value in found.values()), found
+
+
+def test_only_the_fleets_of_clients_reach_a_service():
+    model, evaluate = evaluator(WHOLE, WHOLE_ENVIRONMENT)
+    rules = {one["name"]: evaluate("__network_client_rules", item=one) for one in evaluate("__network_internal_load_balancers")}
+    assert [(rule["ports"], rule["group_id"]) for rule in rules["whole-local-int"]] == [([4567], ["sg-web"])]
+    assert [(rule["ports"], rule["group_id"]) for rule in rules["whole-local-tcp"]] == [([6379], ["sg-api"])]
+    assert evaluate("__network_cache_fleets") == evaluate("__network_media_fleets") == ["web"]
+
+
+def test_services_that_share_a_balancer_are_told_apart_by_rules_and_one_is_the_default():
+    _, evaluate = evaluator(WHOLE, WHOLE_ENVIRONMENT)
+    (rule,) = evaluate("__load_balancer_rules")
+    assert rule["Conditions"] == [{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/admin/*"]}}]
+    assert evaluate("__load_balancer_listeners")[1]["DefaultActions"] == [{"Type": "forward", "TargetGroupName": "whole-local-web"}]
+    nobody = {**WHOLE, "services": {**WHOLE["services"], "web": {**WHOLE["services"]["web"], "hosts": ["www.example.org"]}}}
+    _, evaluate = evaluator(nobody, WHOLE_ENVIRONMENT)
+    assert evaluate("__load_balancer_listeners")[1]["DefaultActions"][0]["Type"] == "fixed-response"
+    assert [rule["Priority"] for rule in evaluate("__load_balancer_rules")] == ["1", "2"]
+
+
+def test_a_fleet_with_a_volume_stands_in_one_subnet():
+    _, evaluate = evaluator(WHOLE, WHOLE_ENVIRONMENT)
+    (fleet,) = evaluate("__fleet_single_zone")
+    assert (fleet["name"], evaluate("__fleet_zone_subnets", item=fleet)) == ("state", ["private-a"])
