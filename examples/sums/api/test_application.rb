@@ -38,6 +38,7 @@ class ApplicationTest < Minitest::Test
   def body = JSON.parse(last_response.body)
 
   def test_a_sum_is_answered_and_remembered
+    (1..9).each { |number| assert_equal (1..number).sum, Sums.add_up(number) }
     post "/sum", n: "10"
     assert_equal [200, { "n" => 10, "sum" => 55 }], [last_response.status, body]
     assert_equal "9.9.9", last_response.headers["X-App-Version"]
@@ -57,13 +58,13 @@ class ApplicationTest < Minitest::Test
   end
 
   def test_long_sums_are_limited_and_leave_the_health_path_alone
-    slow = Array.new(2) { Thread.new { Rack::MockRequest.new(Application).post("/sum", params: { n: "60000000" }) } }
+    slow = Array.new(2) { Thread.new { Rack::MockRequest.new(Application).post("/sum", params: { n: "200000000" }) } }
     sleep 0.4
     began = Process.clock_gettime(Process::CLOCK_MONOTONIC)
     get "/healthz"
     assert_equal 200, last_response.status
     assert_operator Process.clock_gettime(Process::CLOCK_MONOTONIC) - began, :<, 0.5
-    post "/sum", n: "60000000"
+    post "/sum", n: "200000000"
     assert_equal 503, last_response.status
     post "/sum", n: "4"
     assert_equal 10, body["sum"]
@@ -113,10 +114,10 @@ class ServerTest < Minitest::Test
   def sum(number) = Net::HTTP.post_form(URI("http://127.0.0.1:4599/sum"), "n" => number)
 
   def test_sigterm_lets_a_running_sum_finish
-    slow = Thread.new { sum("60000000") }
+    slow = Thread.new { sum("200000000") }
     sleep 0.5
     Process.kill("TERM", @server)
-    assert_equal "1800000030000000", JSON.parse(slow.value.body)["sum"].to_s
+    assert_equal "20000000100000000", JSON.parse(slow.value.body)["sum"].to_s
     assert_equal 0, Process.wait2(@server).last.exitstatus
   end
 

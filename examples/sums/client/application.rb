@@ -12,7 +12,7 @@ require_relative "log"
 module Api
   class Away < StandardError; end
 
-  LONGEST = 170 # seconds; the slowest sum takes about thirty on an idle machine
+  LONGEST = 170 # seconds; the slowest sum takes ten on an idle machine, and several share one
 
   module_function
 
