@@ -50,3 +50,18 @@ def test_the_suite_has_a_step_for_each_part() -> None:
     for name in ("ruff", "yamllint", "mypy", "ansible-lint", "unit tests", "roles", "end to end hello"):
         assert name in names
     assert suite.steps(["roles"], role="service")[0][1][-2:] == ["--scenario-name", "service"]
+
+
+def test_services_are_released_in_the_order_of_their_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    example = tmp_path / "examples" / "shop"
+    for service in ("web", "api", "redis"):
+        (example / service).mkdir(parents=True)
+        (example / service / "Dockerfile").write_text("FROM scratch")
+    (example / "demo.yml").write_text("load: [/x]\ntry: ['curl {https}x']\n")
+    (example / "stack.yml").write_text(
+        "flotilla_stack: {name: shop, services: {web: {image: s/web, environment: {A: '${service.api.url}'}}, "
+        "api: {image: s/api, environment: {R: '${service.redis.host}'}}, redis: {image: s/redis, strategy: recreate}}}"
+    )
+    monkeypatch.setattr(demo, "ROOT", tmp_path)
+    monkeypatch.setattr(demo.stack_images, "ROOT", tmp_path)
+    assert list(demo.Demo("shop").services) == ["redis", "api", "web"]
