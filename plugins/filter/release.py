@@ -91,15 +91,15 @@ def console_command(
     new: bool = False,
     user: str = "",
     key: str = "",
-) -> list[str]:
-    """The ssh command that opens a program of a service."""
+) -> dict[str, Any]:
+    """C({command}), the ssh command that opens a program of a service, or C({refusal})."""
     try:
         where, remote = console.command(dict(model), dict(groups), program, service=service, host=host)
     except ReleaseError as error:
-        raise AnsibleFilterError(str(error)) from error
+        return {"command": [], "refusal": str(error)}
     variables = hostvars[where]
     address, options = variables.get("ansible_host") or where, str(variables.get("ansible_ssh_common_args") or "")
-    return console.ssh(address, user, key, options, [*remote, "new"] if new else remote)
+    return {"command": console.ssh(address, user, key, options, [*remote, "new"] if new else remote), "refusal": ""}
 
 
 def certificate_for(pair: tuple[Mapping[str, Any], str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ def allowed_program(service: Document, program: str) -> str:
     known = sorted(service.get("console") or {})
     if program in known:
         return program
-    asked = f"{service['name']} has no console program {program!r}" if program else "console_program is missing: which program shall be opened?"
+    asked = f"{service['name']} has no console program {program!r}." if program else "console_program is missing: which program shall be opened?"
     raise ReleaseError(
         f"{asked} {service['name']} allows: {', '.join(known) or 'none'}. Fix: name one of these, or add it to the service's `console` and deploy."
     )
