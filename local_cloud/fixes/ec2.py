@@ -84,6 +84,19 @@ def _template_profile() -> None:
     InstanceBackend.run_instances = run_instances
 
 
+def _volume_snapshot() -> None:
+    """A volume that was made from no snapshot has an empty SnapshotId in DescribeVolumes; moto leaves it out, and modules read it."""
+    from moto.ec2.models.elastic_block_store import Volume
+
+    original = Volume.__init__
+
+    def made(self: Any, *given: Any, **named: Any) -> None:
+        original(self, *given, **named)
+        self.snapshot_id = self.snapshot_id or ""
+
+    Volume.__init__ = made
+
+
 def apply() -> None:
     """Correct moto, once, before it serves."""
     _nat_gateway_tags()
@@ -91,3 +104,4 @@ def apply() -> None:
     _template_user_data()
     _template_security_groups()
     _template_profile()
+    _volume_snapshot()

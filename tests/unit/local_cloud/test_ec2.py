@@ -63,6 +63,11 @@ def test_a_guest_that_ends_by_itself_is_stopped(it: Bed) -> None:
     assert it.state(guest) == "stopped"
 
 
+def test_a_volume_of_no_snapshot_says_so(it: Bed) -> None:
+    it.ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)
+    assert [one["SnapshotId"] for one in it.ec2.describe_volumes()["Volumes"]] == [""]
+
+
 def test_the_images_are_found_by_name(it: Bed) -> None:
     found = it.ec2.describe_images(Owners=["136693071363"], Filters=[{"Name": "name", "Values": ["debian-12-amd64-*"]}])["Images"]
     assert [one["ImageId"] for one in found] == [IMAGE]
