@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-import functools
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ import yaml
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.loader import init_plugin_loader
 from ansible.template import Templar, trust_as_template
+from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack import references
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.model import load
 
@@ -56,12 +57,16 @@ def returned(model: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-load_plugins = functools.cache(init_plugin_loader)
+@pytest.fixture(autouse=True, scope="module")
+def finder() -> Iterator[None]:
+    """Ansible's finder of collections, for these tests alone: a collection that others have imported without it has no metadata."""
+    init_plugin_loader()
+    yield
+    _AnsibleCollectionFinder._remove()
 
 
 def evaluator(stack: dict[str, Any], environment: dict[str, Any]) -> tuple[dict[str, Any], Evaluate]:
     """The model, and `evaluate(expression, **variables)` over it."""
-    load_plugins()
     model = load(copy.deepcopy(stack), copy.deepcopy(environment))
     variables: dict[str, Any] = {"ansible_facts": {"flotilla": model}, **returned(model)}
     for role in ROLES:
