@@ -10,15 +10,12 @@ import os
 import re
 import shutil
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.phases import BUILD, ROOT, Phases, elapsed_text, main_guard
 
 BIN = Path(sys.executable).parent
 PARTS = ["lint", "unit", "roles", "e2e"]
-END_TO_END = "end to end "
-Step = tuple[str, list[str], dict[str, str]]
 # What molecule notes of a run: kept here, not in the user's home, and cleared before each run - a killed one's says that its cloud still stands.
 MOLECULE = BUILD / "molecule" / "ephemeral"
 MOLECULE_ENVIRONMENT = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "MOLECULE_EPHEMERAL_DIRECTORY": str(MOLECULE)}
@@ -31,9 +28,9 @@ def environment() -> dict[str, str]:
     return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1", "ANSIBLE_HOME": str(ROOT / ".ansible")}
 
 
-def steps(parts: list[str], role: str | None = None, stack: str | None = None) -> list[Step]:
+def steps(parts: list[str], role: str | None = None, stack: str | None = None) -> list[tuple[str, list[str], dict[str, str]]]:
     """The steps of the chosen parts: name, command, and what its environment has beyond the common one."""
-    found: list[Step] = []
+    found: list[tuple[str, list[str], dict[str, str]]] = []
     if "lint" in parts:
         ours = [name for name in ("plugins", "local_cloud", "tools", "tests") if (ROOT / name).is_dir()]
         found += [
@@ -50,15 +47,9 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
     if "roles" in parts:
         found.append(("roles", molecule(role), MOLECULE_ENVIRONMENT))
     if "e2e" in parts:
-        tests = [f"tests/e2e/test_{stack}.py"] if stack else end_to_end_tests()
-        found += [(f"{END_TO_END}{Path(path).stem.removeprefix('test_')}", ["pytest", "-q", "--maxfail=3", "--capture=sys", path], {}) for path in tests]
+        tests = [f"tests/e2e/test_{stack}.py"] if stack else sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
+        found += [(f"end to end {Path(path).stem.removeprefix('test_')}", ["pytest", "-q", "--maxfail=3", "--capture=sys", path], {}) for path in tests]
     return found
-
-
-def end_to_end_tests() -> list[str]:
-    """The stacks' test files, those with most tests first: they take longest, and two run at a time."""
-    files = (ROOT / "tests" / "e2e").glob("test_*.py")
-    return [str(path.relative_to(ROOT)) for path in sorted(files, key=lambda path: (-path.read_text(encoding="utf-8").count("\ndef test_"), path.name))]
 
 
 def molecule(role: str | None = None) -> list[str]:
@@ -95,37 +86,21 @@ def main() -> int:
         parser.error(f"no part {unknown[0]!r}; parts are {', '.join(PARTS)}")
     phases = Phases("suite", BUILD / "logs" / "suite")
     failed: list[str] = []
+    names: list[str] = []
     os.environ.update(environment())
     for name in [name for name in os.environ if name not in environment()]:
         del os.environ[name]
-    chosen = steps(options.parts or PARTS, options.role, options.stack)
-    names = [name for name, _, _ in chosen]
-
-    def run(step: Step) -> None:
-        name, command, more = step
-        label = f"{name.removeprefix(END_TO_END):<6}" if name.startswith(END_TO_END) else ""
+    for name, command, more in steps(options.parts or PARTS, options.role, options.stack):
+        names.append(name)
         stream = command[0] == "pytest" or (name == "roles" and options.role is not None)
         if name == "roles":
             forget_molecule()
-        code = phases.run(name, [str(BIN / command[0]), *command[1:]], more, timeout=2400, check=False, stream=stream, label=label)
+        code = phases.run(name, [str(BIN / command[0]), *command[1:]], more, timeout=2400, check=False, stream=stream)
         if code:
             failed.append(name)
             phases.say(phases.failure(name, code, shown=stream))
             if name == "roles":
                 again(phases, options.role)
-
-    for step in chosen:
-        if not step[0].startswith(END_TO_END):
-            run(step)
-    # The stacks' systems mostly wait: for drains, health checks, boots. Two of them fit on two cores.
-    with ThreadPoolExecutor(2) as lanes:
-        try:
-            for done in [lanes.submit(run, step) for step in chosen if step[0].startswith(END_TO_END)]:
-                done.result()
-        except BaseException:
-            lanes.shutdown(wait=False, cancel_futures=True)
-            phases.end()
-            raise
     phases.say("")
     for name in names:
         phases.say(f"  {'FAILED' if name in failed else 'passed'}  {name:<28} {elapsed_text(phases.times.get(name, 0.0)):>12}")
