@@ -14,7 +14,7 @@ import pymysql
 from pymysql.constants import CLIENT
 
 POOL_SIZE = 4
-PATIENCE_SECONDS = 3
+PATIENCE_SECONDS = 5
 
 
 class Unavailable(Exception):
@@ -77,9 +77,9 @@ class Database:
         return result
 
     async def run(self, statement: str, *values: Any) -> tuple[list[dict[str, Any]], int]:
-        """The same without blocking the event loop. Unavailable after a second without a free connection."""
+        """The same without blocking the event loop. Unavailable when none is free for PATIENCE_SECONDS."""
         try:
-            await asyncio.wait_for(self.turns.acquire(), 1)
+            await asyncio.wait_for(self.turns.acquire(), PATIENCE_SECONDS)
         except TimeoutError as error:
             raise Unavailable("all connections are busy") from error
         try:
