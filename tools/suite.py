@@ -47,8 +47,9 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
     if "roles" in parts:
         found.append(("roles", molecule(role), MOLECULE_ENVIRONMENT))
     if "e2e" in parts:
-        tests = [f"tests/e2e/test_{stack}.py"] if stack else sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
-        found += [(f"end to end {Path(path).stem.removeprefix('test_')}", ["pytest", "-q", "--maxfail=3", "--capture=sys", path], {}) for path in tests]
+        # Each stack takes 6 to 13 minutes: the other stacks' tests run when they are asked for by name.
+        name = stack or "hello"
+        found.append((f"end to end {name}", ["pytest", "-q", "--maxfail=3", "--capture=sys", f"tests/e2e/test_{name}.py"], {}))
     return found
 
 
@@ -80,7 +81,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Run the test suite, or parts of it.")
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all without")
     parser.add_argument("--role", help="one molecule scenario only")
-    parser.add_argument("--stack", help="the end-to-end test of one stack only")
+    parser.add_argument("--stack", help="the stack of the end-to-end test (default: hello)")
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"no part {unknown[0]!r}; parts are {', '.join(PARTS)}")
