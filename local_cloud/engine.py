@@ -262,7 +262,10 @@ class Engine:
 
     def in_volume(self, volume: str, image: str, arguments: Sequence[str]) -> None:
         """Run a command in a volume's directory and wait for it."""
-        options = ["--rm", "--volume", f"{volume}:/volume", "--workdir", "/volume", "--network", "none", "--label", f"{LABEL}={self.identity}"]
+        labels = [f"{name}={value}" for name, value in self.labels.items()]
+        # docker makes a volume that has been removed meanwhile anew: with the labels, so that it is found again
+        mount = ",".join(["type=volume", f"source={volume}", "target=/volume", *(f"volume-label={label}" for label in labels)])
+        options = ["--rm", "--mount", mount, "--workdir", "/volume", "--network", "none", *(word for label in labels for word in ("--label", label))]
         subprocess.run(
             ["docker", "run", *options, "--entrypoint", arguments[0], image, *arguments[1:]],
             stdin=subprocess.DEVNULL,
@@ -329,9 +332,11 @@ class Engine:
         return count
 
     def abandoned(self) -> list[str]:
-        """The other clouds of this engine of which containers or networks are left although the process that made them has ended."""
+        """The other clouds of this engine of which something is left although the process that made it has ended."""
         owners: dict[str, set[str]] = {}
-        listed = [*self.api.containers(all=True, filters={"label": OWNER}), *self.api.networks(filters={"label": OWNER})]
+        made = {"label": OWNER}
+        volumes = self.api.volumes(filters=made)["Volumes"] or []
+        listed = [*self.api.containers(all=True, filters=made), *self.api.networks(filters=made), *volumes]
         for labels in (one["Labels"] for one in listed):
             owners.setdefault(labels[LABEL], set()).add(labels[OWNER])
         return sorted(identity for identity, names in owners.items() if identity != self.identity and all(ended(name) for name in names))

@@ -43,7 +43,7 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
     if "unit" in parts:
         # Those that boot clouds of their own run one after another: side by side they would measure each other.
         found.append(("unit tests", ["pytest", "-q", "-n", "2", "-m", "not docker", "tests/unit"], {}))
-        found.append(("data planes", ["pytest", "-q", "-m", "docker", "tests/unit"], {}))
+        found.append(("data planes", ["pytest", "-v", "--no-header", "-m", "docker", "tests/unit"], {}))
     if "roles" in parts:
         found.append(("roles", molecule(role), MOLECULE_ENVIRONMENT))
     if "e2e" in parts:

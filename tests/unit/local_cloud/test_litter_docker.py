@@ -15,6 +15,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from local_cloud import images
+from local_cloud.engine import Engine
 from local_cloud.settings import CHECKOUT, Settings
 
 pytestmark = pytest.mark.docker
@@ -75,3 +77,10 @@ def test_a_start_clears_what_a_killed_cloud_of_another_checkout_has_left(clouds:
     command(following, "up")
     assert left_of(killed) == []
     assert balance(following) in ("active", "provisioning")
+
+
+def test_a_volume_that_docker_makes_anew_for_a_late_command_goes_with_its_cloud() -> None:
+    engine = Engine("litter-test")
+    engine.in_volume("flotilla-litter-test-ebs", images.tag("edge"), ["touch", "late"])
+    assert engine.clear() == 1
+    assert engine.clear() == 0
