@@ -129,7 +129,8 @@ class RdsPlane(Plane):
                 try:
                     plane.launch(database, password or "")
                 except Exception:
-                    self.databases.pop(database.db_instance_identifier, None)
+                    database.deletion_protection = False
+                    delete(self, database.db_instance_identifier, skip_final_snapshot=True)  # and the automated snapshot, whose name has the minute only
                     raise
             return database
 
@@ -202,6 +203,7 @@ class RdsPlane(Plane):
         group = database.db_subnet_group
         if group is None:
             raise InvalidParameterValue("The local cloud makes DB instances in a DB subnet group only: DBSubnetGroupName is missing")
+        database.status = "creating"  # not the thread's business yet
         subnet = group._subnets[0]
         address = self.cloud.address_in(subnet)
         database.availability_zone = subnet.availability_zone
@@ -224,6 +226,7 @@ class RdsPlane(Plane):
             raise
         self.protect(database)
         self.cloud.publish(database.address, address)
+        database.status = "available"
         log.info("DB instance %s is available after %.1f s", identifier, time.monotonic() - began)
 
     def files(self, database: Any) -> dict[str, Any]:
@@ -250,13 +253,17 @@ class RdsPlane(Plane):
         self.protect(database)
 
     def wait(self, database: Any) -> None:
-        """Until the server takes connections and its initial statements have run. TimeoutError after a minute."""
+        """Until the server takes connections and its initial statements have run. RuntimeError when it ends instead, TimeoutError after a minute."""
         name, deadline = self.container(database), time.monotonic() + BOOT_SECONDS
         while time.monotonic() < deadline and not self.stopping.is_set():
             if self.ping(name):
                 return
             if database.status == "deleting":
                 raise InvalidDBInstanceStateFault(f"DB instance {database.db_instance_identifier} was deleted while it started")
+            if not self.cloud.engine.running(name):
+                raise RuntimeError(
+                    f"MySQL of DB instance {database.db_instance_identifier} ended while it started; its last lines: {self.cloud.engine.logs(name, 5)}"
+                )
             time.sleep(0.2)
         raise TimeoutError(f"MySQL of DB instance {database.db_instance_identifier} does not start; see: docker logs {name}")
 

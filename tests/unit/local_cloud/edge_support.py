@@ -59,6 +59,9 @@ class PaperEngine:
     def running(self, name: str) -> bool:
         return name in self.containers and bool(self.containers[name]["running"])
 
+    def logs(self, name: str, lines: int = 50) -> str:
+        return f"what {name} said"
+
     def remove(self, name: str) -> None:
         self.containers.pop(name, None)
 

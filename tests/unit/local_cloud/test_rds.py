@@ -184,6 +184,37 @@ def test_a_server_that_ends_is_started_again_with_the_password_of_now(stack: Sta
     assert stack.status() == "available"
 
 
+def test_a_server_is_not_started_again_while_it_boots_for_the_first_time(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = stack.cloud.engine
+    run, started = engine.run, []
+
+    def looked_at(name: str, image: str, **options: Any) -> str:
+        stack.plane.heal(stack.cloud.backend("rds").databases["hello"])  # as the plane's thread does every second
+        return run(name, image, **options)
+
+    monkeypatch.setattr(engine, "run", looked_at)
+    monkeypatch.setattr(engine, "start", started.append)
+    assert stack.create()["DBInstanceStatus"] == "available"
+    assert started == []
+
+
+def test_a_server_that_ends_in_its_first_boot_is_an_error_with_its_words_and_leaves_nothing(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = stack.cloud.engine.run
+
+    def ending(name: str, image: str, **options: Any) -> str:
+        stack.cloud.engine.code = 1
+        run(name, image, **options)
+        stack.cloud.engine.stop(name)
+        return name
+
+    monkeypatch.setattr(stack.cloud.engine, "run", ending)
+    with pytest.raises(RuntimeError, match=f"ended while it started.*what {CONTAINER} said"):
+        stack.create()
+    monkeypatch.setattr(stack.cloud.engine, "run", run)
+    stack.cloud.engine.code = 0
+    assert stack.create()["DBInstanceStatus"] == "available"
+
+
 def test_statements_take_any_password() -> None:
     assert text("a'b\\c") == "'a''b\\\\c'"
     statements = initial_statements("admin", "p'w", None)
