@@ -56,10 +56,7 @@ class ActionModule(ReleaseAction):
         service = plan.choose_service(model["services"], arguments["service"])
         name = service["name"]
         ssm, s3 = api.client("ssm", region), api.client("s3", region)
-        read = api.read_parameter(ssm, f"{model['parameter_root']}/outputs")
-        if read is None:
-            raise ReleaseError(f"{model['stack']['name']} is not provisioned in {model['environment']['name']}. Fix: run provision.yml and configure.yml.")
-        outputs = read[0]
+        outputs = api.read_outputs(ssm, model)
         pointer_name = records.pointer_name(model["parameter_root"], name)
         pointed = api.read_parameter(ssm, pointer_name)
         pointer = pointed[0] if pointed else None

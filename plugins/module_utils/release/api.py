@@ -62,6 +62,14 @@ def read_parameter(ssm: Any, name: str) -> tuple[Document, int] | None:
         raise ReleaseError(f"the parameter {name} is not JSON: {answer['Value'][:200]!r}. Fix: delete it or write it anew.") from error
 
 
+def read_outputs(ssm: Any, model: Document) -> Document:
+    """What provisioning has made for a stack; ReleaseError when it has not."""
+    read = read_parameter(ssm, f"{model['parameter_root']}/outputs")
+    if read is None:
+        raise ReleaseError(f"{model['stack']['name']} is not provisioned in {model['environment']['name']}. Fix: run provision.yml and configure.yml.")
+    return read[0]
+
+
 def create_parameter(ssm: Any, name: str, document: Document, description: str) -> bool:
     """Write a parameter that must not exist yet; False when it does. The one atomic test-and-set of the Parameter Store."""
     try:
