@@ -4,22 +4,21 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-
-try:
-    # Imported here so that the controller loads them once and each task's process inherits them: the second of start-up that a task pays otherwise.
-    import boto3  # noqa: F401
-    import botocore.client  # noqa: F401
-    from ansible_collections.amazon.aws.plugins.module_utils import modules  # noqa: F401
-except ImportError:
-    pass  # The module says what is missing.
-
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import resource
 
 OPTIONS = ("known_after",)
+
+# Loaded here so that the controller loads them once and each task's process inherits them: the second of start-up that a task pays otherwise.
+for _name in ("boto3", "botocore.client", "ansible_collections.amazon.aws.plugins.module_utils.modules"):
+    try:
+        importlib.import_module(_name)
+    except ImportError:
+        pass  # The module says what is missing.
 
 
 class ActionModule(ActionBase):

@@ -43,8 +43,7 @@ class ActionModule(ReleaseAction):
         words = command(arguments["playbook"], arguments["variables"], context.CLIARGS)
         changed = False
         with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            assert process.stdout
-            for line in process.stdout:
+            for line in process.stdout or ():
                 changed = changed or bool(re.search(r"\bchanged=[1-9]", line))
                 display.display("    " + line.rstrip("\n"))
         outcome: dict[str, Any] = {"changed": changed, "rc": process.returncode}

@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
         return int(value)
     if isinstance(value, float):
         return float(value)
-    return str.__str__(value) if type(value) is str else str(value)
+    return str(value)
 
 
 class ActionModule(ActionBase):

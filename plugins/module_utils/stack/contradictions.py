@@ -235,7 +235,7 @@ def _literal_secret(place: str, name: str, value: str | None, problems: Problems
 
 def _unknown(place: str, reference: str, known: list[str], name: str, given: dict[str, Any], problems: Problems) -> None:
     """A reference that names nothing: what is missing, or what was meant, and all that there is."""
-    kind, _, rest = reference.partition(".")
+    kind, _dot, rest = reference.partition(".")
     other = rest.rpartition(".")[0]
     exposure = ((given.get("services") or {}).get(other) or {}).get("exposure")
     text = f"${{{reference}}} "

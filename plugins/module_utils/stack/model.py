@@ -265,7 +265,7 @@ def _cache(stack: dict[str, Any], environment: dict[str, Any], prefix: str, secr
 
 def _secret(reference: str, user: str, secret_root: str) -> dict[str, Any]:
     """Where the value of a reference to a secret stands: a secret, and a field of it (null: all of it)."""
-    kind, _, name = reference.partition(".")
+    kind, _dot, name = reference.partition(".")
     place = {"database": f"database-{user}", "cache": "cache-token", "secret": name}[kind]
     return {"secret": f"{secret_root}/{place}", "field": references.SECRETS.get(reference)}
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Any
+from typing import Any, cast
 
 from .spec import Key
 
@@ -94,15 +94,15 @@ def _map(value: Any, key: Key, path: str, problems: Problems) -> dict[str, Any] 
     if not _size(value, key, path, problems, "entries"):
         return None
     result = {}
-    assert key.items is not None
+    items = cast(Key, key.items)  # a map and a list always have it
     for name, one in value.items():
         place = join(path, str(name))
         if key.pattern and not re.fullmatch(key.pattern, str(name)):
             problems.add(place, f"{shown(name)} is not a name that can be used; use {key.pattern_text}")
-        elif one is None and key.items.type == "dict":
-            result[str(name)] = check({}, key.items, place, problems)
+        elif one is None and items.type == "dict":
+            result[str(name)] = check({}, items, place, problems)
         else:
-            result[str(name)] = check(one, key.items, place, problems)
+            result[str(name)] = check(one, items, place, problems)
     return result
 
 
@@ -112,8 +112,8 @@ def _list(value: Any, key: Key, path: str, problems: Problems) -> list[Any] | No
         return None
     if not _size(value, key, path, problems, "entries"):
         return None
-    assert key.items is not None
-    return [check(one, key.items, f"{path}[{position}]", problems) for position, one in enumerate(value)]
+    items = cast(Key, key.items)
+    return [check(one, items, f"{path}[{position}]", problems) for position, one in enumerate(value)]
 
 
 def _int(value: Any, key: Key, path: str, problems: Problems) -> int | None:

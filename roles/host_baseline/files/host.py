@@ -1,4 +1,3 @@
-#!/usr/bin/python3
 """The host's part in the life of a service. Whatever it asks AWS for, it asks for with the host's own role.
 
     host.py storage SERVICE                attach, format once and mount what the service keeps; its unit runs these three before each start
@@ -137,7 +136,7 @@ def private_directory(path: Path, group: int) -> Path:
 def lay_secrets(release: Path, base: Path) -> None:
     """Lay the secrets of a release ready: files below base/secrets, variables as the lines of base/environment/variables."""
     wanted = json.loads((release / "secrets.json").read_text(encoding="utf-8"))
-    owner, _, owners_group = json.loads((release / "release.json").read_text(encoding="utf-8"))["user"].partition(":")
+    owner, _colon, owners_group = json.loads((release / "release.json").read_text(encoding="utf-8"))["user"].partition(":")
     user, group = int(owner), int(owners_group or owner)
     directory, variables = private_directory(base / "secrets", group), base / "environment" / "variables"
     names = {name for name in wanted if is_variable(name)}
