@@ -54,7 +54,6 @@ options:
   auth_token_secret:
     description: Name or ARN of the secret in Secrets Manager that is the token. Needed with O(state=present).
     type: str
-    no_log: false
   snapshot_retention_days:
     description: For how many days daily snapshots are kept; V(0) takes none.
     type: int

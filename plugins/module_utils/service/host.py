@@ -108,7 +108,7 @@ def systemctl(*arguments: str) -> None:
 def answers(port: int, path: str, timeout: float = 2.0) -> int | None:
     """The status that a service on this host answers a path with; None when it does not answer."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=timeout) as answer:
+        with urllib.request.build_opener().open(f"http://127.0.0.1:{port}{path}", timeout=timeout) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return int(error.code)
