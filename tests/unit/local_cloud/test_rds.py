@@ -186,7 +186,8 @@ def test_a_server_that_ends_is_started_again_with_the_password_of_now(stack: Sta
 
 def test_a_server_is_not_started_again_while_it_boots_for_the_first_time(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = stack.cloud.engine
-    run, started = engine.run, []
+    run = engine.run
+    started: list[str] = []
 
     def looked_at(name: str, image: str, **options: Any) -> str:
         stack.plane.heal(stack.cloud.backend("rds").databases["hello"])  # as the plane's thread does every second
