@@ -38,7 +38,7 @@ cloud-status: ## What runs in the local cloud
 test: setup ## Lint, unit, roles, and hello end to end
 	@$(VENV)/bin/python -m tools.suite lint unit roles e2e
 
-lint: venv ## ansible-lint, yamllint, ruff, mypy
+lint: venv ## ansible-lint, yamllint, ruff, mypy, actionlint
 	@$(VENV)/bin/python -m tools.suite lint
 
 test-unit: venv ## Unit tests

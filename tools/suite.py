@@ -39,6 +39,7 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
             ("mypy", ["mypy", *ours], {}),
             ("ansible-lint", ["ansible-lint", "--offline"], {}),
             ("changelog", ["antsibull-changelog", "lint"], {}),
+            ("workflows", ["python", "-m", "tools.actionlint"], {}),
         ]
     if "unit" in parts:
         # Those that boot clouds of their own run one after another: side by side they would measure each other.
