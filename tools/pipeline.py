@@ -1,8 +1,10 @@
 """A repository that deploys itself: a push to it builds, tests, pushes the images and releases them, one run at a time.
 
 What a hosted pipeline does (docs/github-actions/deploy.yml), in its smallest local form: a bare git repository with a post-receive hook. It holds what
-examples/<stack>/ holds, stack.yml at its top. Tests run while the images are built, so that an image whose tests fail is never made, and
-nothing is pushed or deployed. A run takes the newest commit when its turn comes: of pushes that follow each other quickly the last one wins.
+examples/<stack>/ holds, stack.yml at its top, or some of its services. Tests run while the images are built, so that an image whose tests fail is
+never made, and nothing is pushed or deployed. An image is built once: what the registry holds under a commit is released as it stands. A run takes the
+newest commit when its turn comes: of pushes that follow each other quickly the last one wins. A run ends though whoever pushed has gone;
+all that it says is in pipeline.log too.
 Usage: python -m tools.pipeline init DIRECTORY [--branch main]      make the repository
        python -m tools.pipeline run DIRECTORY [--branch main]       what its hook calls
 """
@@ -19,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import boto3
 import docker
 import yaml
 
@@ -26,11 +29,19 @@ from plugins.module_utils.release import order
 from tools import stack_images
 from tools.phases import BUILD, ROOT
 
+ACCOUNT = {
+    "endpoint_url": "AWS_ENDPOINT_URL",
+    "region_name": "AWS_REGION",
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+}
 HOOK = """#!/bin/sh
-# Builds, tests, pushes and deploys what has been pushed; made by tools/pipeline.py.
+# Builds, tests, pushes and deploys what has been pushed to {branch}; made by tools/pipeline.py.
+grep -q ' refs/heads/{branch}$' || exit 0
 unset GIT_DIR GIT_QUARANTINE_PATH
+trap '' HUP INT PIPE
 cd '{root}' || exit 1
-exec '{python}' -m tools.pipeline run '{repository}' --branch '{branch}'
+'{python}' -m tools.pipeline run '{repository}' --branch '{branch}' 2>&1 | tee -a '{repository}/pipeline.log'
 """
 
 
@@ -97,6 +108,15 @@ class Run:
                 found[service] = context
         return found
 
+    def held(self, service: str, tag: str) -> bool:
+        """Whether the registry has the image: it was built from this commit, and its tests have passed."""
+        given = {key: self.environment.get(name) for key, name in ACCOUNT.items()}
+        ecr = boto3.client("ecr", **given)
+        try:
+            return bool(ecr.describe_images(repositoryName=self.stack["services"][service]["image"], imageIds=[{"imageTag": tag}])["imageDetails"])
+        except ecr.exceptions.ImageNotFoundException:
+            return False
+
     def build(self, service: str, context: Path, tag: str) -> str:
         """Build an image, which runs its tests; PipelineFailed with the last lines when they fail."""
         image = f"flotilla/{self.stack['name']}-{service}:{tag}"
@@ -126,6 +146,9 @@ class Run:
         tags = {service: revision_of(self.repository, self.commit, str(context.relative_to(self.source))) for service, context in contexts.items()}
         images = {}
         for service, context in contexts.items():
+            if self.held(service, tags[service]):
+                say(f"{service} at {tags[service]} has been built and tested before")
+                continue
             say(f"build and test {service} at {tags[service]}")
             images[service] = self.build(service, context, tags[service])
         for service, image in images.items():
@@ -159,7 +182,7 @@ def run(repository: Path, branch: str, environment: Mapping[str, str]) -> int:
 def account() -> dict[str, str]:
     """The settings of the local cloud: of the environment, or else those that it wrote when it started."""
     if os.environ.get("AWS_ENDPOINT_URL"):
-        return {}
+        return dict(os.environ)
     from tools.demo import exported
 
     file = BUILD / "local.env"

@@ -30,13 +30,15 @@ def git(directory: Path, *words: str) -> str:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A repository whose hook does nothing: the tests run the pipeline themselves."""
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository whose hook only says that it ran: the tests run the pipeline themselves."""
     bare = tmp_path / "shop.git"
-    pipeline.init(bare, "main")
-    hook = bare / "hooks" / "post-receive"
-    assert hook.stat().st_mode & 0o111 and f"tools.pipeline run '{bare}'" in hook.read_text()
-    hook.unlink()
+    say = tmp_path / "say"
+    say.write_text('#!/bin/sh\necho "ran $*"\n')
+    say.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.sys, "executable", str(say))
+        pipeline.init(bare, "main")
     work = tmp_path / "work"
     git(tmp_path, "clone", "--quiet", str(bare), str(work))
     (work / "stack.yml").write_text(STACK)
@@ -46,13 +48,13 @@ def repository(tmp_path: Path) -> Path:
     return bare
 
 
-def push(repository: Path, service: str, text: str) -> str:
+def push(repository: Path, service: str, text: str, branch: str = "main") -> str:
     """Change a service and push; the commit."""
     work = repository.parent / "work"
     (work / service / "application").write_text(text)
     git(work, "add", ".")
     git(work, "commit", "--quiet", "-m", text)
-    git(work, "push", "--quiet", "origin", "HEAD:main")
+    git(work, "push", "--quiet", "origin", f"HEAD:{branch}")
     return git(work, "rev-parse", "HEAD")
 
 
@@ -63,6 +65,9 @@ class Account:
         self.did: list[tuple[str, str, str]] = []
         self.failing, self.entered, self.go_on = "", threading.Event(), threading.Event()
         self.go_on.set()
+        monkeypatch.setattr(
+            pipeline.Run, "held", lambda run, service, tag: f"{service}:{tag}" in [image for what, _repository, image in self.did if what == "push"]
+        )
         monkeypatch.setattr(pipeline.Run, "build", lambda run, service, context, tag: self.build(service, context, tag))
         monkeypatch.setattr(pipeline.stack_images, "push", lambda image, repository, environment: self.did.append(("push", repository, image)))
         monkeypatch.setattr(pipeline.Run, "deploy", lambda run, service, tag: self.deploy(service, tag))
@@ -93,7 +98,15 @@ def test_a_push_is_built_pushed_and_deployed_by_its_commit(repository: Path, acc
     assert account.deployed() == [("api", first[:12]), ("web", first[:12])]
     second = push(repository, "web", "two")
     assert pipeline.run(repository, "main", {}) == 0
-    assert account.deployed()[2:] == [("api", first[:12]), ("web", second[:12])]  # what did not change keeps its image
+    # What did not change keeps its image, and is not built again.
+    assert account.did[4:] == [("push", "shop/web", f"web:{second[:12]}"), ("deploy", "api", first[:12]), ("deploy", "web", second[:12])]
+
+
+def test_the_hook_runs_for_its_branch_alone(repository: Path) -> None:
+    push(repository, "web", "aside", branch="aside")
+    assert not (repository / "pipeline.log").exists()
+    push(repository, "web", "one")
+    assert (repository / "pipeline.log").read_text() == f"ran -m tools.pipeline run {repository} --branch main\n"
 
 
 def test_a_failing_test_deploys_nothing(repository: Path, account: Account, capsys: pytest.CaptureFixture[str]) -> None:
