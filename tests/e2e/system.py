@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import re
+import select
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -38,6 +41,7 @@ PLACES = {
     "sums": (5121, "198.19.96.0/20"),
 }
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal does with colours and cursor
 T = TypeVar("T")
 
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the stack's certificate is signed by itself
@@ -99,6 +103,7 @@ class System:
     runs: int = 0
     first: str = ""  # what the first release printed
     given: Any = None  # what the stack found and may not touch
+    variables: dict[str, Any] = field(default_factory=dict)  # what every playbook is given, besides the stack file
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
@@ -139,12 +144,33 @@ class System:
         return self.command([sys.executable, "-m", "local_cloud", verb, *arguments], timeout=900)
 
     def playbook(self, verb: str, *options: str, **variables: Any) -> list[str]:
-        """The command line of a verb of this stack, with the example's stack file but for PATIENCE_SECONDS."""
+        """The command line of a verb of this stack."""
+        return ["ansible-playbook", f"playbooks/{verb}.yml", *self.options(**variables), *options]
+
+    def options(self, **variables: Any) -> list[str]:
+        """What every playbook is called with: the inventory, the example's stack file but for PATIENCE_SECONDS, and variables."""
         file = self.build / "stack.yml"
         file.write_text(yaml.safe_dump({"flotilla_stack": self.stack_facts()}, sort_keys=False), encoding="utf-8")
-        variables = {"release_result_file": str(self.build / "release.json"), **variables}
-        extra = [word for name, value in variables.items() for word in ("-e", json.dumps({name: value}))]
-        return ["ansible-playbook", "-i", "inventories/local", f"playbooks/{verb}.yml", "-e", f"@{file}", *extra, *options]
+        variables = {"release_result_file": str(self.build / "release.json"), **self.variables, **variables}
+        return ["-i", "inventories/local", "-e", f"@{file}", *(word for name, value in variables.items() for word in ("-e", json.dumps({name: value})))]
+
+    def at_a_terminal(self, arguments: list[str], *lines: str, prompt: str, timeout: float = 60.0) -> Run:
+        """Run with a terminal, and type a line each time that the prompt (a regular expression) is shown."""
+        began, output, answered = time.monotonic(), "", 0
+        terminal, end = pty.openpty()
+        termios.tcsetwinsize(end, (40, 120))
+        process = subprocess.Popen(arguments, cwd=ROOT, env=self.environment, stdin=end, stdout=end, stderr=end, start_new_session=True)
+        os.close(end)
+        with contextlib.suppress(OSError):  # a terminal that nobody holds any more
+            while time.monotonic() < began + timeout:
+                if select.select([terminal], [], [], 0.2)[0]:
+                    output = ESCAPES.sub("", output + os.read(terminal, 65536).decode(errors="replace"))
+                if answered < min(len(lines), len(re.findall(prompt, output))):
+                    os.write(terminal, f"{lines[answered]}\n".encode())
+                    answered += 1
+        os.close(terminal)
+        process.terminate()
+        return self._logged(Run(" ".join(arguments[:3]), process.wait(20), output, time.monotonic() - began), " ".join(arguments[1:3]))
 
     def play(self, verb: str, *options: str, **variables: Any) -> Run:
         run = self.command(self.playbook(verb, *options, **variables))
@@ -255,13 +281,16 @@ class System:
 
     def on_host(self, instance: str, script: str, check: bool = True) -> str:
         """What a root shell on the host prints."""
+        return self.logged_in(instance, "admin", self.build / "cloud" / "ssh" / "id_ed25519", "sudo sh", script, check)
+
+    def logged_in(self, instance: str, user: str, key: Path, command: str, typed: str = "", check: bool = True) -> str:
+        """What a command prints to somebody who logs in to the host."""
         address = self.instances()[instance]["PrivateIpAddress"]
-        key = self.build / "cloud" / "ssh" / "id_ed25519"
         options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-i", str(key)]
         done = subprocess.run(
-            ["ssh", *options, f"admin@{address}", "sudo sh"], input=script, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
+            ["ssh", *options, f"{user}@{address}", command], input=typed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
         )
-        assert done.returncode == 0 or not check, f"{instance}: {script}: {done.stdout}"
+        assert done.returncode == 0 or not check, f"{instance}: {typed or command}: {done.stdout}"
         return done.stdout.strip()
 
     def reaches(self, instance: str, host: str, port: int) -> bool:
@@ -286,7 +315,7 @@ class System:
     def versions(self, count: int = 20, path: str = "/whoami") -> set[str]:
         return {self.get(path).headers["X-App-Version"] for _ in range(count)}
 
-    @contextmanager
+    @contextlib.contextmanager
     def load(self, name: str, rate: int = 60) -> Iterator[dict[str, Any]]:
         """A constant-rate client around a block; afterwards no request may have failed. Yields the dict that holds its figures at the end."""
         result = self.build / f"load-{name}.json"

@@ -5,21 +5,33 @@ The tests run in the order of this file: each finds the system that the one befo
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import requests
+import yaml
 
-from tests.e2e.system import System, say, wait_for
+from tests.e2e.system import ROOT, Run, System, say, wait_for
 
 pytestmark = pytest.mark.e2e
 SERVICES = ("redis", "api", "client")  # each after those that it refers to
+# A developer; her commits have the same names in every run of the tests, so that the engine knows their images' layers.
+ANN = {"NAME": "ann", "EMAIL": "ann@example.org", "DATE": "2026-01-01T00:00:00Z"}
 
 
 @pytest.fixture(scope="session")
 def released(system: System) -> System:
-    """Provisioned, configured, and every service on its first release."""
+    """Provisioned, configured with a developer's account, and every service on its first release."""
+    key = system.build / "ann"
+    system.command(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]).succeeded()
+    developer = {"name": "ann", "public_key": key.with_suffix(".pub").read_text()}
+    system.variables["flotilla_environment"] = {**system.environment_facts(), "developers": [developer]}
     system.play("provision").succeeded()
     with ThreadPoolExecutor(1) as builder:
         building = builder.submit(lambda: [system.push(service, "v1") for service in SERVICES])
@@ -135,14 +147,40 @@ def test_the_volume_follows_to_another_host(released: System) -> None:
     assert remembered(released) == "Last sum was 2001000"
 
 
-def test_a_release_of_both_loses_no_request(released: System) -> None:
-    """Every request of a constant-rate client is answered while api and client are released one after the other; in-flight sums too."""
-    for service in ("api", "client"):
-        released.push(service, "v2")
+def test_a_developer_opens_irb_in_the_running_application(released: System) -> None:
+    """Line 7: one command, a login of their own; in the running container or in one apart; who, when and what is on record; nothing else is allowed."""
+    assert total(released, 30) == "Your sum was 465"
+    key = released.build / "ann"
+    options = released.options(console_user="ann", console_key=str(key))
+    flotilla = str(ROOT / "bin" / "flotilla")
+    for more in ([], ["--new"]):
+        command = [flotilla, "console", "api", "irb", *more, *options]
+        session = released.at_a_terminal(command, "[Sums.last, Process.uid]", "exit", prompt=r"irb\(main\)\S*> ").succeeded()
+        assert "[465, 10001]" in session.output
+        say(f"irb {' '.join(more)}: open and closed within {session.seconds:.1f} s")
+    assert released.command([flotilla, "console", "api", "bash", *options]).refused("api allows: irb").code == 10
+
+    bucket, s3 = released.outputs()["bucket"], released.client("s3")
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix="consoles/api/")["Contents"]
+    records = [json.loads(s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()) for one in listed]
+    assert {(one["who"], one["program"], one["exit_code"], one["release"]) for one in records} == {("ann", "irb", 0, records[0]["release"])}
+    assert {one["container"] for one in records} == {"running", "new"} and all(one["began"] <= one["ended"] for one in records)
+
+    host = records[0]["host"]
+    assert released.logged_in(host, "ann", key, "id -nG") == "ann flotilla-developers"
+    refused = released.logged_in(host, "ann", key, "sudo flotilla-console api bash; sudo -n id; docker ps; cat /run/flotilla/api/secrets/*", check=False)
+    for text in ("Allowed here: api: irb", "a password is required", "permission denied", "Permission denied"):
+        assert text in refused
+    journal = released.on_host(host, "journalctl --output cat --identifier flotilla-console")
+    assert [line.split()[0] for line in journal.splitlines()] == ["opened", "closed"] * 2 + ["refused"]
+    assert all('"who": "ann"' in line for line in journal.splitlines())
+
+
+def test_a_release_of_the_api_loses_no_request(released: System) -> None:
+    """Every request of a constant-rate client is answered while the api is released; in-flight sums too."""
+    released.push("api", "v2")
     with released.load("release", rate=30):
-        for service in ("api", "client"):
-            released.release(service, "v2").succeeded()
-    assert released.versions(path="/") == {"v2"}
+        released.release("api", "v2").succeeded()
 
 
 def test_a_broken_api_is_undone(released: System) -> None:
@@ -155,14 +193,66 @@ def test_a_broken_api_is_undone(released: System) -> None:
     released.healthy(2, "api")
 
 
+@pytest.fixture(scope="session")
+def work(released: System) -> Path:
+    """The client's source and stack.yml as a developer has cloned them: what is pushed from here deploys itself."""
+    bare, work = released.build / "client.git", released.build / "client"
+    released.environment |= {f"GIT_{who}_{key}": value for who in ("AUTHOR", "COMMITTER") for key, value in ANN.items()}
+    released.command([sys.executable, "-m", "tools.pipeline", "init", str(bare)]).succeeded()
+    released.command(["git", "clone", "--quiet", str(bare), str(work)]).succeeded()
+    shutil.copytree(ROOT / "examples" / "sums" / "client", work / "client")
+    (work / "stack.yml").write_text(yaml.safe_dump({"flotilla_stack": released.stack_facts()}), encoding="utf-8")
+    return work
+
+
+def commit(system: System, work: Path, old: str, new: str) -> str:
+    """Change the client's application; the name of the commit, and of its image."""
+    source = work / "client" / "application.rb"
+    source.write_text(source.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+    git(system, work, "add", ".")
+    git(system, work, "-c", "commit.gpgsign=false", "commit", "--quiet", "--message", new)
+    return git(system, work, "rev-parse", "--short=12", "HEAD").output.strip()
+
+
+def git(system: System, work: Path, *words: str) -> Run:
+    return system.command(["git", "-C", str(work), *words]).succeeded()
+
+
+def test_a_push_deploys_itself_and_of_quick_ones_the_newest_stays(released: System, work: Path) -> None:
+    """Line 8: two pushes, the second during the first one's run: built, tested, put into the registry and released, one at a time; no request lost."""
+    with released.load("pushes", rate=30), ThreadPoolExecutor(1) as pool:
+        older = commit(released, work, "# The page.", "# The page, once more.")
+        first = pool.submit(git, released, work, "push", "origin", "HEAD:main")
+        wait_for("the first run", lambda: f"build and test client at {older}" in (released.build / "client.git" / "pipeline.log").read_text(), 30, 0.1)
+        newer = commit(released, work, "# The page, once more.", "# The page, twice more.")
+        second = git(released, work, "push", "origin", "HEAD:main")
+        assert f"{older} is deployed" in first.result().output
+    assert "another run is under way" in second.output and f"{newer} is deployed" in second.output
+    assert released.versions(path="/") == {newer}
+    released.given = newer
+
+
+def test_a_push_with_a_failing_test_deploys_nothing(released: System, work: Path) -> None:
+    """Line 8: whoever pushes sees the test that failed; the registry holds no image of the commit, containers and release are as before."""
+    before = released.containers("client", "client")
+    broken = commit(released, work, "Your sum was", "Her sum was")
+    pushed = git(released, work, "push", "origin", "HEAD:main")
+    for text in (f"FAILED at {broken}", r"Expected: \[200, \"Your sum was 10\"\]", "Nothing was pushed, nothing was deployed"):
+        assert re.search(text, pushed.output), pushed.output
+    images = released.client("ecr").describe_images(repositoryName="sums/client")["imageDetails"]
+    assert broken not in [tag for image in images for tag in image["imageTags"]]
+    assert released.containers("client", "client") == before
+    assert released.versions(path="/") == {released.given}
+
+
 def test_the_same_again_changes_nothing(released: System) -> None:
     """changed=0 from provision, configure and deploy; container ids and start times as before."""
     fleets = {"redis": "redis", "api": "api", "client": "client"}
     before = {service: released.containers(service, fleet) for service, fleet in fleets.items()}
     for verb in ("provision", "configure"):
         assert released.play(verb).succeeded().changed == 0
-    for service in SERVICES:
-        assert released.release(service, "v2").succeeded().changed == 0
+    for service, tag in {"redis": released.push("redis", "v2"), "api": released.push("api", "v2"), "client": released.given}.items():
+        assert released.play("deploy", release_service=service, release_tag=tag).succeeded().changed == 0
     assert {service: released.containers(service, fleet) for service, fleet in fleets.items()} == before
 
 
