@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -99,6 +101,8 @@ class System:
     """One stack on its cloud."""
 
     stack: str
+    name: str = "local"  # the environment's
+    inventory: Path = ROOT / "inventories" / "local"
     environment: dict[str, str] = field(default_factory=dict)
     runs: int = 0
     first: str = ""  # what the first release printed
@@ -120,6 +124,19 @@ class System:
         }
 
         self.demo: dict[str, Any] = yaml.safe_load((ROOT / "examples" / self.stack / "demo.yml").read_text(encoding="utf-8"))
+
+    def beside(self, name: str) -> System:
+        """A second environment of the stack on the same cloud, by an inventory that differs in the environment's name alone."""
+        inventory = self.build / "inventories" / name
+        shutil.copytree(self.inventory, inventory, dirs_exist_ok=True)
+        for file in ("aws_ec2.yml", "group_vars/all/environment.yml"):
+            text = (inventory / file).read_text(encoding="utf-8")
+            (inventory / file).write_text(re.sub(r"^(.*(?:environment|name): )local$", rf"\g<1>{name}", text, flags=re.M), encoding="utf-8")
+        other = copy.copy(self)
+        other.name, other.inventory = name, inventory
+        # The addresses of the account's second load balancer.
+        other.http, other.https = f"http://127.0.0.1:{self.settings.http_port + 5}", f"https://127.0.0.1:{self.settings.https_port + 5}"
+        return other
 
     # ---- commands
 
@@ -152,7 +169,7 @@ class System:
         file = self.build / "stack.yml"
         file.write_text(yaml.safe_dump({"flotilla_stack": self.stack_facts()}, sort_keys=False), encoding="utf-8")
         variables = {"release_result_file": str(self.build / "release.json"), **self.variables, **variables}
-        return ["-i", "inventories/local", "-e", f"@{file}", *(word for name, value in variables.items() for word in ("-e", json.dumps({name: value})))]
+        return ["-i", str(self.inventory), "-e", f"@{file}", *(word for name, value in variables.items() for word in ("-e", json.dumps({name: value})))]
 
     def at_a_terminal(self, arguments: list[str], *lines: str, prompt: str, timeout: float = 60.0) -> Run:
         """Run with a terminal, and type a line each time that the prompt (a regular expression) is shown."""
@@ -242,24 +259,25 @@ class System:
 
     def environment_facts(self) -> dict[str, Any]:
         """The local environment, to be changed and handed over as flotilla_environment."""
-        path = ROOT / "inventories" / "local" / "group_vars" / "all" / "environment.yml"
+        path = self.inventory / "group_vars" / "all" / "environment.yml"
         return dict(yaml.safe_load(path.read_text(encoding="utf-8"))["flotilla_environment"])
 
     def outputs(self) -> dict[str, Any]:
         """What provisioning has written down."""
-        value = self.client("ssm").get_parameter(Name=f"/flotilla/local/{self.stack}/outputs")["Parameter"]["Value"]
+        value = self.client("ssm").get_parameter(Name=f"/flotilla/{self.name}/{self.stack}/outputs")["Parameter"]["Value"]
         return dict(json.loads(value))
 
     def instances(self, fleet: str = "*") -> dict[str, dict[str, Any]]:
         """The running instances of the stack, or of one fleet of it, by id."""
-        wanted = {"tag:flotilla:stack": [self.stack], "tag:flotilla:fleet": [fleet], "instance-state-name": ["pending", "running"]}
+        wanted = {"tag:flotilla:stack": [self.stack], "tag:flotilla:environment": [self.name], "tag:flotilla:fleet": [fleet]}
+        wanted["instance-state-name"] = ["pending", "running"]
         pages = self.client("ec2").describe_instances(Filters=[{"Name": name, "Values": values} for name, values in wanted.items()])
         return {host["InstanceId"]: host for page in pages["Reservations"] for host in page["Instances"]}
 
     def targets(self, service: str = "") -> dict[str, str]:
         """Target id → state, of a service's target group or of every one of the stack."""
         api = self.client("elbv2")
-        prefix = f"{self.stack}-local-{service}"
+        prefix = f"{self.stack}-{self.name}-{service}"
         groups = [group["TargetGroupArn"] for group in api.describe_target_groups()["TargetGroups"] if group["TargetGroupName"].startswith(prefix)]
         answers = [row for arn in groups for row in api.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]]
         return {row["Target"]["Id"]: row["TargetHealth"]["State"] for row in answers}

@@ -47,7 +47,7 @@ def released(system: System) -> System:
 
 def password(system: System) -> str:
     """What Secrets Manager says now."""
-    value = system.client("secretsmanager").get_secret_value(SecretId="flotilla/local/todo/database-todo_web")["SecretString"]
+    value = system.client("secretsmanager").get_secret_value(SecretId=f"flotilla/{system.name}/todo/database-todo_web")["SecretString"]
     return str(json.loads(value)["password"])
 
 
@@ -149,6 +149,27 @@ def test_a_release_under_load_loses_nothing_and_the_same_again_changes_nothing(r
     for verb, more in (("provision", {}), ("configure", {}), ("deploy", {"release_tag": released.push("web", "v2")})):
         assert released.play(verb, **more).succeeded().changed == 0
     assert released.containers() == before
+
+
+def test_a_second_environment_of_the_same_digest_stands_beside_the_first(released: System) -> None:
+    """Line 6: `staging`, by an inventory of its own: the same image, another password and other items; destroyed, it leaves the first as it was."""
+    before = released.containers()
+    staging = released.beside("staging")
+    alone = {"flotilla_fleets": {"web": {"min": 1, "max": 1}}}
+    staging.play("provision", **alone).succeeded()
+    staging.play("configure", **alone).succeeded()
+    staging.play("deploy", release_tag=released.push("web", "v2"), **alone).succeeded()
+    assert {text.rpartition("@")[2] for text in (*before.values(), *staging.containers().values())} == {next(iter(before.values())).rpartition("@")[2]}
+    assert password(staging) != password(released)
+    requests.post(staging.https + "/items", json={"title": "only in staging"}, verify=False, timeout=10).raise_for_status()
+    assert "only in staging" in staging.get("/items").text
+    assert "only in staging" not in released.get("/items").text
+    databases = [one.outputs()["database"] for one in (released, staging)]
+    host = next(iter(staging.instances()))
+    assert [staging.reaches(host, one["host"], one["port"]) for one in databases] == [False, True]
+    staging.play("destroy", **alone).succeeded()
+    assert staging.instances() == {} and released.containers() == before
+    assert released.get("/items").status_code == 200
 
 
 def test_destroy_leaves_what_was_given(released: System) -> None:
