@@ -1,19 +1,62 @@
-"""One cloud and one stack for a whole module; the cloud goes when the session ends."""
+"""One cloud and one stack for a whole module; the cloud goes when the session ends.
+
+Of two stacks whose tests are run at a time, one is prepared while the other's last tests run: those marked `aside`, which measure nothing.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import inspect
 import shutil
 from collections.abc import Iterator
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
-from tests.e2e.system import System, say
+from tests.e2e.system import ROOT, System, say
+
+
+class Turns:
+    """The machine's two turns, each held by one stack at a time: `preparing`, from its start to its first test aside, and `measuring`, from its first
+    test to its end. A session that is killed gives them back."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, IO[str]] = {}
+
+    def take(self, name: str) -> None:
+        """Wait for a turn, unless it is held already."""
+        if name not in self.held:
+            file = ROOT / "build" / "e2e" / f"{name}.lock"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self.held[name] = file.open("w")
+            fcntl.flock(self.held[name], fcntl.LOCK_EX)
+
+    def give(self, name: str) -> None:
+        self.held.pop(name).close()
 
 
 @pytest.fixture(scope="session")
-def system(request: pytest.FixtureRequest) -> Iterator[System]:
+def turns() -> Iterator[Turns]:
+    turns = Turns()
+    turns.take("preparing")
+    yield turns
+    for name in list(turns.held):
+        turns.give(name)
+
+
+@pytest.fixture(autouse=True)
+def turn(request: pytest.FixtureRequest, turns: Turns) -> None:
+    """Nothing runs beside a test, but for the next stack's preparation beside those aside."""
+    turns.take("measuring")
+    if request.node.get_closest_marker("aside"):
+        if "preparing" in turns.held:
+            turns.give("preparing")
+    else:
+        assert "preparing" in turns.held, "a test follows one aside: it would measure the next stack's preparation too"
+
+
+@pytest.fixture(scope="session")
+def system(request: pytest.FixtureRequest, turns: Turns) -> Iterator[System]:
     """The stack that the module's file is named after, on an empty cloud. What a killed earlier run has left is removed first."""
     system = System(request.session.items[0].path.stem.removeprefix("test_"))
     system.cloud("down")

@@ -16,6 +16,7 @@ import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +30,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from local_cloud.settings import Settings
+from plugins.module_utils.release import order
 from tools import stack_images
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +107,8 @@ class System:
     inventory: Path = ROOT / "inventories" / "local"
     environment: dict[str, str] = field(default_factory=dict)
     runs: int = 0
-    first: str = ""  # what the first release printed
+    provisioned: Any = None  # the first run of provision
+    first: Any = None  # what a module's tests keep of their beginning
     given: Any = None  # what the stack found and may not touch
     variables: dict[str, Any] = field(default_factory=dict)  # what every playbook is given, besides the stack file
 
@@ -237,6 +240,18 @@ class System:
     def release(self, service: str, version: str) -> Run:
         """Push and deploy."""
         return self.play("deploy", release_service=service, release_tag=self.push(service, version))
+
+    def up(self) -> Run:
+        """Provision while the images are built, configure while they are pushed, release the first version of every service; the last one's run."""
+        services = [name for name in order.of_stack(self.stack_facts()["services"]) if name in self.repositories]
+        with ThreadPoolExecutor(1) as images:
+            built = images.submit(lambda: [stack_images.build(self.stack, one, "v1", self.environment) for one in services])
+            self.provisioned = self.play("provision").succeeded()
+            built.result()
+            pushed = images.submit(lambda: [self.push(one, "v1") for one in services])
+            self.play("configure").succeeded()
+            pushed.result()
+        return [self.release(one, "v1").succeeded() for one in services][-1]
 
     # ---- the account
 

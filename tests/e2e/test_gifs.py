@@ -11,7 +11,6 @@ import json
 import re
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -26,12 +25,7 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="session")
 def released(system: System) -> System:
     """Provisioned, configured and on release 1."""
-    system.play("provision").succeeded()
-    with ThreadPoolExecutor(1) as builder:
-        building = builder.submit(system.push, "web", "v1")
-        system.play("configure").succeeded()
-        building.result()
-    system.first = system.release("web", "v1").succeeded().output
+    system.first = system.up()
     system.healthy()
     return system
 
@@ -100,7 +94,7 @@ def test_the_api_answers_and_knows_its_secret(released: System) -> None:
 
 def test_the_migration_ran_once_before_traffic(released: System) -> None:
     """Its output stands in the deploy's, and a second deploy of the same release does not run it."""
-    assert "schema is up to date" in released.first
+    assert "schema is up to date" in released.first.output
     assert "schema is up to date" not in released.release("web", "v1").succeeded().output
 
 
@@ -166,11 +160,16 @@ def test_websockets_survive_idle_minutes_and_a_rolling_deploy(released: System, 
     assert released.versions(path="/healthz") == {"v2"}
 
 
-def test_rollback_and_the_same_again(released: System) -> None:
-    """One command without an argument, no request lost; then provision, configure and deploy change nothing."""
+def test_rollback_is_one_command(released: System) -> None:
+    """Without an argument, and no request is lost."""
     with released.load("rollback"):
         released.play("rollback").succeeded()
     assert released.versions(path="/healthz") == {"v1"}
+
+
+@pytest.mark.aside
+def test_the_same_again_changes_nothing(released: System) -> None:
+    """changed=0 from provision, configure and deploy, and the same containers."""
     before = released.containers()
     for verb, more in (("provision", {}), ("configure", {}), ("deploy", {"release_tag": released.push("web", "v1")})):
         run = released.play(verb, **more).succeeded()

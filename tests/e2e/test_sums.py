@@ -20,7 +20,6 @@ import yaml
 from tests.e2e.system import ROOT, Run, System, say, wait_for
 
 pytestmark = pytest.mark.e2e
-SERVICES = ("redis", "api", "client")  # each after those that it refers to
 # A developer; her commits have the same names in every run of the tests, so that the engine knows their images' layers.
 ANN = {"NAME": "ann", "EMAIL": "ann@example.org", "DATE": "2026-01-01T00:00:00Z"}
 
@@ -32,13 +31,7 @@ def released(system: System) -> System:
     system.command(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]).succeeded()
     developer = {"name": "ann", "public_key": key.with_suffix(".pub").read_text()}
     system.variables["flotilla_environment"] = {**system.environment_facts(), "developers": [developer]}
-    system.play("provision").succeeded()
-    with ThreadPoolExecutor(1) as builder:
-        building = builder.submit(lambda: [system.push(service, "v1") for service in SERVICES])
-        system.play("configure").succeeded()
-        building.result()
-    for service in SERVICES:
-        system.release(service, "v1").succeeded()
+    system.up()
     return system
 
 
@@ -136,46 +129,6 @@ def test_redis_keeps_its_state(released: System) -> None:
     assert remembered(released) == "Last sum was 500500"
 
 
-def test_the_volume_follows_to_another_host(released: System) -> None:
-    """Line 2: the host of redis is terminated; its successor, once configured and released to, has the same data."""
-    assert total(released, 2000) == "Your sum was 2001000"
-    victim = next(iter(released.instances("redis")))
-    released.client("ec2").terminate_instances(InstanceIds=[victim])
-    wait_for("another host for redis", lambda: len(released.instances("redis")) == 1 and victim not in released.instances("redis"), 180)
-    released.play("configure").succeeded()
-    released.release("redis", "v2").succeeded()
-    assert remembered(released) == "Last sum was 2001000"
-
-
-def test_a_developer_opens_irb_in_the_running_application(released: System) -> None:
-    """Line 7: one command, a login of their own; in the running container or in one apart; who, when and what is on record; nothing else is allowed."""
-    assert total(released, 30) == "Your sum was 465"
-    key = released.build / "ann"
-    options = released.options(console_user="ann", console_key=str(key))
-    flotilla = str(ROOT / "bin" / "flotilla")
-    for more in ([], ["--new"]):
-        command = [flotilla, "console", "api", "irb", *more, *options]
-        session = released.at_a_terminal(command, "[Sums.last, Process.uid]", "exit", prompt=r"irb\(main\)\S*> ").succeeded()
-        assert "[465, 10001]" in session.output
-        say(f"irb {' '.join(more)}: open and closed within {session.seconds:.1f} s")
-    assert released.command([flotilla, "console", "api", "bash", *options]).refused("api allows: irb").code == 10
-
-    bucket, s3 = released.outputs()["bucket"], released.client("s3")
-    listed = s3.list_objects_v2(Bucket=bucket, Prefix="consoles/api/")["Contents"]
-    records = [json.loads(s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()) for one in listed]
-    assert {(one["who"], one["program"], one["exit_code"], one["release"]) for one in records} == {("ann", "irb", 0, records[0]["release"])}
-    assert {one["container"] for one in records} == {"running", "new"} and all(one["began"] <= one["ended"] for one in records)
-
-    host = records[0]["host"]
-    assert released.logged_in(host, "ann", key, "id -nG") == "ann flotilla-developers"
-    refused = released.logged_in(host, "ann", key, "sudo flotilla-console api bash; sudo -n id; docker ps; cat /run/flotilla/api/secrets/*", check=False)
-    for text in ("Allowed here: api: irb", "a password is required", "permission denied", "Permission denied"):
-        assert text in refused
-    journal = released.on_host(host, "journalctl --output cat --identifier flotilla-console")
-    assert [line.split()[0] for line in journal.splitlines()] == ["opened", "closed"] * 2 + ["refused"]
-    assert all('"who": "ann"' in line for line in journal.splitlines())
-
-
 def test_a_release_of_the_api_loses_no_request(released: System) -> None:
     """Every request of a constant-rate client is answered while the api is released; in-flight sums too."""
     released.push("api", "v2")
@@ -232,6 +185,7 @@ def test_a_push_deploys_itself_and_of_quick_ones_the_newest_stays(released: Syst
     released.given = newer
 
 
+@pytest.mark.aside
 def test_a_push_with_a_failing_test_deploys_nothing(released: System, work: Path) -> None:
     """Line 8: whoever pushes sees the test that failed; the registry holds no image of the commit, containers and release are as before."""
     before = released.containers("client", "client")
@@ -245,6 +199,48 @@ def test_a_push_with_a_failing_test_deploys_nothing(released: System, work: Path
     assert released.versions(path="/") == {released.given}
 
 
+@pytest.mark.aside
+def test_the_volume_follows_to_another_host(released: System) -> None:
+    """Line 2: the host of redis is terminated; its successor, once configured and released to, has the same data."""
+    assert total(released, 2000) == "Your sum was 2001000"
+    victim = next(iter(released.instances("redis")))
+    released.client("ec2").terminate_instances(InstanceIds=[victim])
+    wait_for("another host for redis", lambda: len(released.instances("redis")) == 1 and victim not in released.instances("redis"), 180)
+    released.play("configure").succeeded()
+    released.release("redis", "v2").succeeded()
+    assert remembered(released) == "Last sum was 2001000"
+
+
+def test_a_developer_opens_irb_in_the_running_application(released: System) -> None:
+    """Line 7: one command, a login of their own; in the running container or in one apart; who, when and what is on record; nothing else is allowed."""
+    assert total(released, 30) == "Your sum was 465"
+    key = released.build / "ann"
+    options = released.options(console_user="ann", console_key=str(key))
+    flotilla = str(ROOT / "bin" / "flotilla")
+    for more in ([], ["--new"]):
+        command = [flotilla, "console", "api", "irb", *more, *options]
+        session = released.at_a_terminal(command, "[Sums.last, Process.uid]", "exit", prompt=r"irb\(main\)\S*> ").succeeded()
+        assert "[465, 10001]" in session.output
+        say(f"irb {' '.join(more)}: open and closed within {session.seconds:.1f} s")
+    assert released.command([flotilla, "console", "api", "bash", *options]).refused("api allows: irb").code == 10
+
+    bucket, s3 = released.outputs()["bucket"], released.client("s3")
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix="consoles/api/")["Contents"]
+    records = [json.loads(s3.get_object(Bucket=bucket, Key=one["Key"])["Body"].read()) for one in listed]
+    assert {(one["who"], one["program"], one["exit_code"], one["release"]) for one in records} == {("ann", "irb", 0, records[0]["release"])}
+    assert {one["container"] for one in records} == {"running", "new"} and all(one["began"] <= one["ended"] for one in records)
+
+    host = records[0]["host"]
+    assert released.logged_in(host, "ann", key, "id -nG") == "ann flotilla-developers"
+    refused = released.logged_in(host, "ann", key, "sudo flotilla-console api bash; sudo -n id; docker ps; cat /run/flotilla/api/secrets/*", check=False)
+    for text in ("Allowed here: api: irb", "a password is required", "permission denied", "Permission denied"):
+        assert text in refused
+    journal = released.on_host(host, "journalctl --output cat --identifier flotilla-console")
+    assert [line.split()[0] for line in journal.splitlines()] == ["opened", "closed"] * 2 + ["refused"]
+    assert all('"who": "ann"' in line for line in journal.splitlines())
+
+
+@pytest.mark.aside
 def test_the_same_again_changes_nothing(released: System) -> None:
     """changed=0 from provision, configure and deploy; container ids and start times as before."""
     fleets = {"redis": "redis", "api": "api", "client": "client"}
@@ -256,6 +252,21 @@ def test_the_same_again_changes_nothing(released: System) -> None:
     assert {service: released.containers(service, fleet) for service, fleet in fleets.items()} == before
 
 
+@pytest.mark.aside
+def test_two_public_services_share_the_load_balancer(released: System) -> None:
+    """Another build of the client, for one host name and one path: the rule's requests reach it, all others the client."""
+    stack = released.stack_facts()
+    seen_at = {"port": 4568, "container_port": 4567, "hosts": ["preview.example.org"], "paths": ["/preview*"]}
+    stack["services"]["preview"] = {**stack["services"]["client"], **seen_at}
+    released.variables["flotilla_stack"] = stack
+    released.play("provision").succeeded()
+    released.play("deploy", release_service="preview", release_tag=released.push("client", "v2")).succeeded()
+    asked = [(host, path) for host in ("preview.example.org", "example.org") for path in ("/preview", "/")]
+    answers = [requests.get(released.https + path, headers={"Host": host}, verify=False, timeout=10) for host, path in asked]
+    assert [answer.headers["X-App-Version"] for answer in answers] == ["v2", *[released.given] * 3]
+
+
+@pytest.mark.aside
 def test_destroy_leaves_nothing(released: System) -> None:
     """The account is empty afterwards, the volume of redis included."""
     released.play("destroy").succeeded()

@@ -6,7 +6,6 @@ The tests run in the order of this file: each finds the system that the one befo
 from __future__ import annotations
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -35,12 +34,7 @@ def released(system: System) -> System:
     """The given things made, the stack provisioned, configured and on release 1."""
     system.command(["ansible-playbook", "-i", "inventories/local", str(ROOT / system.demo["prepare"])]).succeeded()
     system.given = given(system)
-    system.play("provision").succeeded()
-    with ThreadPoolExecutor(1) as builder:
-        building = builder.submit(system.push, "web", "v1")
-        system.play("configure").succeeded()
-        building.result()
-    system.release("web", "v1").succeeded()
+    system.up()
     system.healthy()
     return system
 
@@ -124,6 +118,15 @@ def test_the_password_is_rotated_without_a_lost_request(released: System) -> Non
     assert "Access denied" in in_container(released, connect, before)
 
 
+def test_a_release_under_load_loses_nothing(released: System) -> None:
+    """Zero failed requests."""
+    released.push("web", "v2")
+    with released.load("release"):
+        released.release("web", "v2").succeeded()
+    assert released.versions(path="/healthz") == {"v2"}
+
+
+@pytest.mark.aside
 def test_started_before_its_database_it_becomes_healthy_when_the_database_does(released: System) -> None:
     """The database is stopped, both applications are restarted, the database is started."""
     rds = released.client("rds")
@@ -139,18 +142,16 @@ def test_started_before_its_database_it_becomes_healthy_when_the_database_does(r
     assert released.get("/items").status_code == 200
 
 
-def test_a_release_under_load_loses_nothing_and_the_same_again_changes_nothing(released: System) -> None:
-    """Zero failed requests; then changed=0 and the same containers."""
-    released.push("web", "v2")
-    with released.load("release"):
-        released.release("web", "v2").succeeded()
-    assert released.versions(path="/healthz") == {"v2"}
+@pytest.mark.aside
+def test_the_same_again_changes_nothing(released: System) -> None:
+    """changed=0 from provision, configure and deploy, and the same containers."""
     before = released.containers()
     for verb, more in (("provision", {}), ("configure", {}), ("deploy", {"release_tag": released.push("web", "v2")})):
         assert released.play(verb, **more).succeeded().changed == 0
     assert released.containers() == before
 
 
+@pytest.mark.aside
 def test_a_second_environment_of_the_same_digest_stands_beside_the_first(released: System) -> None:
     """Line 6: `staging`, by an inventory of its own: the same image, another password and other items; destroyed, it leaves the first as it was."""
     before = released.containers()
@@ -172,6 +173,7 @@ def test_a_second_environment_of_the_same_digest_stands_beside_the_first(release
     assert released.get("/items").status_code == 200
 
 
+@pytest.mark.aside
 def test_destroy_leaves_what_was_given(released: System) -> None:
     """All of the stack goes; VPC, subnets, routes and repository stay as they were."""
     released.play("destroy").succeeded()
