@@ -63,6 +63,7 @@ class Phases:
     _started: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _line_open: bool = False
+    _running: set[subprocess.Popen[str]] = field(default_factory=set)
 
     def say(self, text: str = "") -> None:
         """Print a whole line, after clearing a progress line that stands open."""
@@ -117,10 +118,12 @@ class Phases:
         check: bool = True,
         remedy: str = "",
         stream: bool = False,
+        label: str = "",
     ) -> int:
         """Run a command as a step: output to `<logs>/<name>.log`, its last line as progress. Returns the exit code (124: `timeout` seconds passed).
 
-        With `check`, an exit code other than 0 raises PhaseFailed with the end of the log and the remedy. With `stream`, all output is shown.
+        With `check`, an exit code other than 0 raises PhaseFailed with the end of the log and the remedy. With `stream`, all output is shown, each line
+        after the `label`, by which steps that run side by side are told apart.
         """
         log = self.log(name)
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -138,14 +141,17 @@ class Phases:
                 errors="replace",
                 start_new_session=True,
             )
+            self._running.add(process)
             last = [""]
-            reader = threading.Thread(target=self._read, args=(process, sink, last, stream), daemon=True)
+            reader = threading.Thread(target=self._read, args=(process, sink, last, label + "  " if stream else None), daemon=True)
             reader.start()
             try:
                 code = self._wait(process, began, last, timeout, quiet=stream)
             except BaseException:
                 self._end(process)
                 raise
+            finally:
+                self._running.discard(process)
             reader.join(timeout=5)
         if code != 0 and check:
             raise PhaseFailed(name, self.failure(name, code, time.monotonic() - began) + (f"\nTo mend it: {remedy}" if remedy else ""), log)
@@ -166,14 +172,14 @@ class Phases:
         text = f"{name} failed (exit code {code}) after {elapsed_text(self.times.get(name, 0.0) if seconds is None else seconds)}."
         return "\n".join([text, *tail, f"Whole log: {self.log(name)}"])
 
-    def _read(self, process: subprocess.Popen[str], sink: TextIO, last: list[str], stream: bool) -> None:
+    def _read(self, process: subprocess.Popen[str], sink: TextIO, last: list[str], shown: str | None) -> None:
         assert process.stdout is not None
         for line in process.stdout:
             sink.write(line)
             sink.flush()
             last[0] = notable(line) or last[0]
-            if stream:
-                self.say("  " + line.rstrip("\n"))
+            if shown is not None:
+                self.say(shown + line.rstrip("\n"))
 
     def _wait(self, process: subprocess.Popen[str], began: float, last: list[str], timeout: float, quiet: bool) -> int:
         terminal = self.out.isatty()
@@ -194,6 +200,11 @@ class Phases:
             elif now >= next_note or (last[0] != told and now >= next_note - NOTE_SECONDS + 3):
                 told, next_note = last[0], now + NOTE_SECONDS
                 self.say(f"      {elapsed_text(now - began):>8}  {last[0]}")
+
+    def end(self) -> None:
+        """Stop the steps that run in other threads."""
+        for process in list(self._running):
+            self._end(process)
 
     @staticmethod
     def _end(process: subprocess.Popen[str]) -> None:

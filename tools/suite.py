@@ -10,12 +10,15 @@ import os
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.phases import BUILD, ROOT, Phases, elapsed_text, main_guard
 
 BIN = Path(sys.executable).parent
 PARTS = ["lint", "unit", "roles", "e2e"]
+END_TO_END = "end to end "
+Step = tuple[str, list[str], dict[str, str]]
 # What molecule notes of a run: kept here, not in the user's home, and cleared before each run - a killed one's says that its cloud still stands.
 MOLECULE = BUILD / "molecule" / "ephemeral"
 MOLECULE_ENVIRONMENT = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "MOLECULE_EPHEMERAL_DIRECTORY": str(MOLECULE)}
@@ -28,9 +31,9 @@ def environment() -> dict[str, str]:
     return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1", "ANSIBLE_HOME": str(ROOT / ".ansible")}
 
 
-def steps(parts: list[str], role: str | None = None, stack: str | None = None) -> list[tuple[str, list[str], dict[str, str]]]:
+def steps(parts: list[str], role: str | None = None, stack: str | None = None) -> list[Step]:
     """The steps of the chosen parts: name, command, and what its environment has beyond the common one."""
-    found: list[tuple[str, list[str], dict[str, str]]] = []
+    found: list[Step] = []
     if "lint" in parts:
         ours = [name for name in ("plugins", "local_cloud", "tools", "tests") if (ROOT / name).is_dir()]
         found += [
@@ -48,9 +51,8 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
     if "roles" in parts:
         found.append(("roles", molecule(role), MOLECULE_ENVIRONMENT))
     if "e2e" in parts:
-        # Each stack takes 6 to 13 minutes: the other stacks' tests run when they are asked for by name.
-        name = stack or "hello"
-        found.append((f"end to end {name}", ["pytest", "-q", "--maxfail=3", "--capture=sys", f"tests/e2e/test_{name}.py"], {}))
+        names = [stack] if stack else sorted(path.stem.removeprefix("test_") for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
+        found += [(f"{END_TO_END}{name}", ["pytest", "-q", "--maxfail=3", "--capture=sys", f"tests/e2e/test_{name}.py"], {}) for name in names]
     return found
 
 
@@ -88,21 +90,37 @@ def main() -> int:
         parser.error(f"no part {unknown[0]!r}; parts are {', '.join(PARTS)}")
     phases = Phases("suite", BUILD / "logs" / "suite")
     failed: list[str] = []
-    names: list[str] = []
     os.environ.update(environment())
     for name in [name for name in os.environ if name not in environment()]:
         del os.environ[name]
-    for name, command, more in steps(options.parts or PARTS, options.role, options.stack):
-        names.append(name)
+    chosen = steps(options.parts or PARTS, options.role, options.stack)
+    names = [name for name, _, _ in chosen]
+
+    def run(step: Step) -> None:
+        name, command, more = step
+        label = f"{name.removeprefix(END_TO_END):<6}" if name.startswith(END_TO_END) else ""
         stream = command[0] == "pytest" or (name == "roles" and options.role is not None)
         if name == "roles":
             forget_molecule()
-        code = phases.run(name, [str(BIN / command[0]), *command[1:]], more, timeout=2400, check=False, stream=stream)
+        code = phases.run(name, [str(BIN / command[0]), *command[1:]], more, timeout=2400, check=False, stream=stream, label=label)
         if code:
             failed.append(name)
             phases.say(phases.failure(name, code, shown=stream))
             if name == "roles":
                 again(phases, options.role)
+
+    for step in chosen:
+        if not step[0].startswith(END_TO_END):
+            run(step)
+    # A stack is prepared beside the last tests of the one before; who may do what when is settled among them (tests/e2e/conftest.py).
+    with ThreadPoolExecutor(2) as lanes:
+        try:
+            for done in [lanes.submit(run, step) for step in chosen if step[0].startswith(END_TO_END)]:
+                done.result()
+        except BaseException:
+            lanes.shutdown(wait=False, cancel_futures=True)
+            phases.end()
+            raise
     phases.say("")
     for name in names:
         phases.say(f"  {'FAILED' if name in failed else 'passed'}  {name:<28} {elapsed_text(phases.times.get(name, 0.0)):>12}")

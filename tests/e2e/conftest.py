@@ -29,7 +29,11 @@ class Turns:
             file = ROOT / "build" / "e2e" / f"{name}.lock"
             file.parent.mkdir(parents=True, exist_ok=True)
             self.held[name] = file.open("w")
-            fcntl.flock(self.held[name], fcntl.LOCK_EX)
+            try:
+                fcntl.flock(self.held[name], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say(f"waiting for the other stack: {name}")
+                fcntl.flock(self.held[name], fcntl.LOCK_EX)
 
     def give(self, name: str) -> None:
         self.held.pop(name).close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -86,3 +87,22 @@ def test_texts() -> None:
     assert (elapsed_text(7.44), elapsed_text(125)) == ("7.4 s", "2 min 05 s")
     assert notable("TASK [database : Make it] *************") == "TASK [database : Make it]"
     assert notable("\x1b[0;32mok: [i-1]\x1b[0m") == ""
+
+
+def test_steps_side_by_side_are_told_apart_by_their_label(tmp_path: Path) -> None:
+    out = io.StringIO()
+    steps = Phases("test", tmp_path, out)
+    steps.run("one", ["sh", "-c", "echo hello"], stream=True, label="hello ")
+    assert "hello   hello\n" in out.getvalue()
+
+
+def test_steps_in_other_threads_are_ended(tmp_path: Path) -> None:
+    steps = Phases("test", tmp_path, io.StringIO())
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(steps.run("long", ["sleep", "60"], check=False)))
+    thread.start()
+    while not steps._running:
+        time.sleep(0.01)
+    steps.end()
+    thread.join(10)
+    assert codes and codes[0] != 0
