@@ -6,6 +6,7 @@ Usage: python -m tools.suite [lint] [unit] [roles] [e2e] [--role ROLE] [--stack 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
 import shutil
@@ -54,6 +55,14 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
         names = [stack] if stack else sorted(path.stem.removeprefix("test_") for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
         found += [(f"{END_TO_END}{name}", ["pytest", "-q", "--maxfail=3", "--capture=sys", f"tests/e2e/test_{name}.py"], {}) for name in names]
     return found
+
+
+def lanes_of(name: str) -> str:
+    """Steps that follow each other with the same word here share two lanes. Nothing runs beside what boots clouds and measures, but for end-to-end
+    tests, which settle among themselves who may do what when (tests/e2e/conftest.py)."""
+    if name.startswith(END_TO_END):
+        return END_TO_END
+    return name if name in ("data planes", "roles") else "checks"
 
 
 def molecule(role: str | None = None) -> list[str]:
@@ -109,18 +118,15 @@ def main() -> int:
             if name == "roles":
                 again(phases, options.role)
 
-    for step in chosen:
-        if not step[0].startswith(END_TO_END):
-            run(step)
-    # A stack is prepared beside the last tests of the one before; who may do what when is settled among them (tests/e2e/conftest.py).
-    with ThreadPoolExecutor(2) as lanes:
-        try:
-            for done in [lanes.submit(run, step) for step in chosen if step[0].startswith(END_TO_END)]:
-                done.result()
-        except BaseException:
-            lanes.shutdown(wait=False, cancel_futures=True)
-            phases.end()
-            raise
+    for _, together in itertools.groupby(chosen, key=lambda step: lanes_of(step[0])):
+        with ThreadPoolExecutor(2) as lanes:
+            try:
+                for done in [lanes.submit(run, step) for step in together]:
+                    done.result()
+            except BaseException:
+                lanes.shutdown(wait=False, cancel_futures=True)
+                phases.end()
+                raise
     phases.say("")
     for name in names:
         phases.say(f"  {'FAILED' if name in failed else 'passed'}  {name:<28} {elapsed_text(phases.times.get(name, 0.0)):>12}")

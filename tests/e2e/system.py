@@ -36,6 +36,8 @@ from tools import stack_images
 ROOT = Path(__file__).resolve().parents[2]
 # A target is shown as draining for the whole deregistration delay (as on AWS), so every host of every release costs the grace period.
 PATIENCE_SECONDS = 8
+# Likewise every host of a release waits until it has been healthy for so long. Two seconds show that it waits.
+HEALTHY_SECONDS = 2
 # Each stack's tests have addresses of their own, so that two of them can run at a time: first port of its cloud, block of its VPC.
 PLACES = {
     "hello": (5041, "198.19.192.0/20"),
@@ -168,7 +170,7 @@ class System:
         return ["ansible-playbook", f"playbooks/{verb}.yml", *self.options(**variables), *options]
 
     def options(self, **variables: Any) -> list[str]:
-        """What every playbook is called with: the inventory, the example's stack file but for PATIENCE_SECONDS, and variables."""
+        """What every playbook is called with: the inventory, the example's stack file but for the seconds above, and variables."""
         file = self.build / "stack.yml"
         file.write_text(yaml.safe_dump({"flotilla_stack": self.stack_facts()}, sort_keys=False), encoding="utf-8")
         variables = {"release_result_file": str(self.build / "release.json"), **self.variables, **variables}
@@ -266,10 +268,11 @@ class System:
         )
 
     def stack_facts(self) -> dict[str, Any]:
-        """The stack file, to be changed and handed over as flotilla_stack. A host that leaves service is given less time than the examples give."""
+        """The stack file, to be changed and handed over as flotilla_stack. A host that leaves or enters service is given less time than the examples give."""
         stack = dict(yaml.safe_load((ROOT / "examples" / self.stack / "stack.yml").read_text(encoding="utf-8"))["flotilla_stack"])
         for service in stack["services"].values():
             service["grace_seconds"] = min(service["grace_seconds"], PATIENCE_SECONDS)
+            service.setdefault("release", {})["min_healthy_seconds"] = HEALTHY_SECONDS
         return stack
 
     def environment_facts(self) -> dict[str, Any]:

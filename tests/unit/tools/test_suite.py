@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,11 @@ INFO     default ➜ destroy: Executed: Successful
 )
 def test_the_failed_role_is_read_from_molecules_log(log: str, role: str | None) -> None:
     assert suite.failed_role(log) == role
+
+
+def test_checks_run_in_two_lanes_and_what_measures_alone() -> None:
+    lanes = [suite.lanes_of(name) for name, _, _ in suite.steps(suite.PARTS)]
+    assert [len(list(together)) for _, together in itertools.groupby(lanes)] == [7, 1, 1, 5]
 
 
 def test_molecule_writes_inside_the_checkout_only() -> None:
