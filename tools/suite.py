@@ -6,12 +6,15 @@ Usage: python -m tools.suite [lint] [unit] [roles] [e2e] [--role ROLE] [--stack 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import itertools
 import os
 import re
 import shutil
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from tools.phases import BUILD, ROOT, Phases, elapsed_text, main_guard
@@ -22,6 +25,7 @@ END_TO_END = "end to end "
 Step = tuple[str, list[str], dict[str, str]]
 # What molecule notes of a run: kept here, not in the user's home, and cleared before each run - a killed one's says that its cloud still stands.
 MOLECULE = BUILD / "molecule" / "ephemeral"
+MEASURING = BUILD / "e2e" / "measuring.lock"
 MOLECULE_ENVIRONMENT = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", "MOLECULE_EPHEMERAL_DIRECTORY": str(MOLECULE)}
 
 
@@ -52,17 +56,32 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
     if "roles" in parts:
         found.append(("roles", molecule(role), MOLECULE_ENVIRONMENT))
     if "e2e" in parts:
-        names = [stack] if stack else sorted(path.stem.removeprefix("test_") for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
+        names = [stack] if stack else stacks()
         found += [(f"{END_TO_END}{name}", ["pytest", "-q", "--maxfail=3", "--capture=sys", f"tests/e2e/test_{name}.py"], {}) for name in names]
     return found
 
 
+def stacks() -> list[str]:
+    """The stacks that have end-to-end tests, those with most tests aside first: the next stack is prepared beside these, and nothing beside the last."""
+    tests = {path.stem.removeprefix("test_"): path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "e2e").glob("test_*.py")}
+    return sorted(tests, key=lambda name: (-tests[name].count("@pytest.mark.aside"), name))
+
+
 def lanes_of(name: str) -> str:
-    """Steps that follow each other with the same word here share two lanes. Nothing runs beside what boots clouds and measures, but for end-to-end
-    tests, which settle among themselves who may do what when (tests/e2e/conftest.py)."""
-    if name.startswith(END_TO_END):
-        return END_TO_END
-    return name if name in ("data planes", "roles") else "checks"
+    """Steps that follow each other with the same word here share two lanes. Beside what boots clouds runs nothing, but for the preparation of the next
+    stack for its end-to-end tests: these settle among themselves who may do what when (tests/e2e/conftest.py)."""
+    if name == "roles" or name.startswith(END_TO_END):
+        return "clouds"
+    return name if name == "data planes" else "checks"
+
+
+@contextmanager
+def measuring() -> Iterator[None]:
+    """The turn of tests/e2e/conftest.py in which a stack is tested, and for which it waits once it is prepared."""
+    MEASURING.parent.mkdir(parents=True, exist_ok=True)
+    with MEASURING.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def molecule(role: str | None = None) -> list[str]:
@@ -111,12 +130,13 @@ def main() -> int:
         stream = command[0] == "pytest" or (name == "roles" and options.role is not None)
         if name == "roles":
             forget_molecule()
-        code = phases.run(name, [str(BIN / command[0]), *command[1:]], more, timeout=2400, check=False, stream=stream, label=label)
-        if code:
-            failed.append(name)
-            phases.say(phases.failure(name, code, shown=stream))
-            if name == "roles":
-                again(phases, options.role)
+        with measuring() if name == "roles" else nullcontext():
+            code = phases.run(name, [str(BIN / command[0]), *command[1:]], more, timeout=2400, check=False, stream=stream, label=label)
+            if code:
+                failed.append(name)
+                phases.say(phases.failure(name, code, shown=stream))
+                if name == "roles":
+                    again(phases, options.role)
 
     for _, together in itertools.groupby(chosen, key=lambda step: lanes_of(step[0])):
         with ThreadPoolExecutor(2) as lanes:
