@@ -211,6 +211,7 @@ def test_the_volume_follows_to_another_host(released: System) -> None:
     assert remembered(released) == "Last sum was 2001000"
 
 
+@pytest.mark.aside
 def test_a_developer_opens_irb_in_the_running_application(released: System) -> None:
     """Line 7: one command, a login of their own; in the running container or in one apart; who, when and what is on record; nothing else is allowed."""
     assert total(released, 30) == "Your sum was 465"
