@@ -29,7 +29,7 @@ def released(system: System) -> System:
     """Provisioned, configured with a developer's account, and every service on its first release."""
     key = system.build / "ann"
     system.command(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)]).succeeded()
-    developer = {"name": "ann", "public_key": key.with_suffix(".pub").read_text()}
+    developer = {"name": "ann", "public_key": key.with_suffix(".pub").read_text().strip()}
     system.variables["flotilla_environment"] = {**system.environment_facts(), "developers": [developer]}
     system.up()
     return system
