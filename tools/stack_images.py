@@ -21,6 +21,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 4577
 LABELS = {"flotilla.image": "1"}
+FAULTS = {"broken": "unhealthy", "exits": "exit"}  # versions that are built to fail, and how
 _base_lock = threading.Lock()
 
 
@@ -64,12 +65,13 @@ def base_image(environment: Mapping[str, str]) -> str:
 def build(stack: str, service: str, version: str, environment: Mapping[str, str], show: Callable[[str], None] = lambda text: None) -> str:
     """Build one image, if the engine does not hold it yet, and return its name, `flotilla/<stack>-<service>:<version>-<content hash>`.
 
-    The version is what the application answers in X-App-Version. The version `broken` is a build that never becomes healthy.
+    The version is what the application answers in X-App-Version. The version `broken` is a build that never becomes healthy,
+    `exits` one that ends as soon as it starts.
     """
     client = docker.from_env()
     base = base_image(environment)
     directory = context(stack, service)
-    arguments = {"BASE": base, "VERSION": version, "FAULT": "unhealthy" if version == "broken" else ""}
+    arguments = {"BASE": base, "VERSION": version, "FAULT": FAULTS.get(version, "")}
     image = f"flotilla/{stack}-{service}:{version}-{content_hash(directory, *arguments.values())}"
     if not client.images.list(name=image):
         answers = client.api.build(path=str(directory), tag=image, buildargs=arguments, labels=LABELS, rm=True, forcerm=True, decode=True)

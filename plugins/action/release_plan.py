@@ -67,7 +67,7 @@ class ActionModule(ReleaseAction):
             if arguments["verb"] == "restart":
                 number = plan.restart_number(pointer, unfinished, name)
             else:
-                number = plan.rollback_number(pointer, unfinished, arguments["rollback_to"], name)
+                number = plan.rollback_number(pointer, unfinished, plan.asked_number(arguments["rollback_to"], kept, name), name)
             record = records.load_target(s3, outputs["bucket"], name, number, kept)
             to = {key: record.get(key) for key in ("number", "digest", "tag", "image", "configuration", "configuration_checksum", "revision", "previous")}
         else:
@@ -110,6 +110,7 @@ class ActionModule(ReleaseAction):
         made = plan.make(request, seen, arguments["min_healthy"])
         text = plan.page(made, lock.now(), arguments["lock_note"])
         recreate = service.get("strategy") == "recreate"
+        release = service.get("release") or {}
         migration = None if made.problems else plan.migration_of(request, made.number, made.steps, made.acting)
         outcome: dict[str, Any] = {
             "changed": self.check and bool(made.batches),
@@ -127,6 +128,10 @@ class ActionModule(ReleaseAction):
                 "acting": made.acting,
                 "rolling": [] if self.check or made.unchanged else made.acting,
                 "preparing": [] if self.check else [host for host in made.acting if made.steps[host] == "release"],
+                "lost": made.lost,
+                "max_failures": int(release.get("max_failures") or 0),
+                "auto_revert": release.get("auto_revert", True),
+                "pauses": plan.pauses(made.batches, int(release.get("pause_seconds") or 0)),
                 "draining": {host: not recreate and in_group(seen[host]["target"] or NOT_REGISTERED) for host in made.acting},
                 "recreate": recreate,
                 "migration": migration,

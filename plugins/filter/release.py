@@ -37,7 +37,7 @@ def release_unprepared(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[s
     for host in plan["preparing"]:
         variables = hostvars[host]
         ends[host] = {"prepared": variables.get("__release_prepared"), "message": variables.get("__release_unprepared")}
-    return verdict.unprepared(ends)
+    return verdict.unprepared(ends, int(plan.get("max_failures") or 0) - len(plan.get("lost") or {}))
 
 
 def _seconds(variables: Mapping[str, Any]) -> float | None:
@@ -58,6 +58,7 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
             "outcome": variables.get("__release_outcome"),
             "failure": variables.get("__release_failure"),
             "stranded": variables.get("__release_stranded"),
+            "gone": bool(variables.get("__release_gone")),
             "logs": [*logs.get("stdout_lines", []), *logs.get("stderr_lines", [])][-20:],
             "running": looked.get("release"),
             "seconds": _seconds(variables),

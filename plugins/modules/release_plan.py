@@ -35,7 +35,7 @@ options:
     type: str
   rollback_to:
     description: The number of the release to go back to; by default the one before the current.
-    type: int
+    type: str
   revision:
     description: The source revision of the image, for the record.
     type: str

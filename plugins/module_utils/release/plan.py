@@ -53,6 +53,14 @@ def missing_tag(repository: str, tag: str | None, newest: list[Document], at: da
     return f"{asked}. The newest tags of {repository}:\n{known}\nFix: push the image first, or say -e release_tag=<one of these>."
 
 
+def asked_number(wanted: str | None, kept: list[int], service: str) -> int | None:
+    """The release number that a person has written; None when nothing is."""
+    text = str(wanted or "").strip()
+    if text and not text.isdecimal():
+        raise ReleaseError(f"{text!r} is no release number; {service} has: {', '.join(map(str, kept[-10:])) or 'none'}. Fix: -e to=<one of these>.")
+    return int(text) if text else None
+
+
 def rollback_number(pointer: Document | None, unfinished: Document | None, wanted: int | None, service: str) -> int:
     """Which release a rollback goes to: the one named; without one, the release that an unfinished one was to replace, or else the one before
     the current. Going back once more goes further back: the pointer's C(previous) is then that of the older release."""
@@ -64,7 +72,7 @@ def rollback_number(pointer: Document | None, unfinished: Document | None, wante
         return int(pointer["number"])
     if not pointer.get("previous"):
         raise ReleaseError(
-            f"{service} has no release before {pointer['number']}, which runs now. Fix: -e rollback_to=<number>, or deploy.yml -e release_tag=<tag>."
+            f"{service} has no release before {pointer['number']}, which runs now. Fix: -e to=<number>, or deploy.yml -e release_tag=<tag>."
         )
     return int(pointer["previous"])
 
@@ -217,6 +225,7 @@ class Plan:
     batches: list[list[str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     minimum: int = 0
+    lost: dict[str, str] = field(default_factory=dict)  # host → why it does not answer, of those that max_failures lets the release do without
 
     @property
     def unchanged(self) -> bool:
@@ -242,18 +251,19 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
         plan.problems.append(
             f"fleet {service['fleet']} has no running host. Fix: run provision.yml and configure.yml, or look at the Auto Scaling group's activities."
         )
-    for host in sorted(name for name, row in seen.items() if not row["reachable"]):
-        plan.problems.append(
-            f"{host} does not answer: {seen[host].get('message') or 'no reason known'}. Fix: mend it, or end the instance "
-            "(aws ec2 terminate-instances --instance-ids " + host + ") so that the Auto Scaling group replaces it, then run configure.yml and this again."
-        )
+    silent = sorted(name for name, row in seen.items() if not row["reachable"])
+    if len(silent) <= int(release.get("max_failures") or 0) and len(silent) < len(seen):
+        plan.lost = {host: seen[host].get("message") or "no reason known" for host in silent}
+    plan.problems += [unanswered(host, seen[host]) for host in silent if not plan.lost]
     balanced = bool(request["target_group"])
     plan.steps = {host: step_of(row, plan.number, to["digest"], balanced) for host, row in sorted(seen.items())}
     if request["verb"] == "restart":
         plan.steps = dict.fromkeys(plan.steps, "release")
+    plan.steps |= dict.fromkeys(plan.lost, "lost")
     serving = {host for host, row in seen.items() if (row.get("target") or {}).get("state") == "healthy"} if balanced else {
         host for host, row in seen.items() if row.get("running")
     }  # fmt: skip
+    serving -= set(plan.lost)
     first = pointer is None and not serving
     if plan.problems:
         return plan
@@ -271,7 +281,24 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
             f"taking {', '.join(stuck)} out of service would leave fewer than min_healthy = {plan.minimum} of {len(seen)} hosts. "
             "Fix: add a host (fleets.<name>.min), or accept the gap with -e release_min_healthy=0."
         )
+    if plan.lost and plan.batches:
+        plan.batches.insert(0, sorted(plan.lost))
+    elif plan.lost:
+        plan.problems += [unanswered(host, seen[host]) for host in silent]
     return plan
+
+
+def unanswered(host: str, row: Document) -> str:
+    """The refusal of a host that does not answer."""
+    return (
+        f"{host} does not answer: {row.get('message') or 'no reason known'}. Fix: mend it, or end the instance "
+        f"(aws ec2 terminate-instances --instance-ids {host}) so that the Auto Scaling group replaces it, then run configure.yml and this again."
+    )
+
+
+def pauses(batches: list[list[str]], seconds: int) -> dict[str, int]:
+    """Host → how long it is watched before the next batch begins; the last batch is followed by none."""
+    return {host: seconds if number < len(batches) else 0 for number, batch in enumerate(batches, 1) for host in batch}
 
 
 def short(digest: str | None) -> str:
@@ -315,7 +342,8 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
             seen = plan.seen[host]
             had = f"release {seen['release']}" if seen.get("release") else "no release"
             again = request["verb"] == "restart" and seen.get("release") == plan.number
-            does = {"release": f"{had} again" if again else f"{had} → {plan.number}", "register": f"back into service on release {plan.number}"}[
+            does = {"lost": f"does not answer; taken out of service, as max_failures = {(service.get('release') or {}).get('max_failures')} allows",
+                    "release": f"{had} again" if again else f"{had} → {plan.number}", "register": f"back into service on release {plan.number}"}[
                 plan.steps[host]
             ]
             row(f"batch {index}", f"{host}  {seen.get('zone') or ''}  {does}")

@@ -98,11 +98,11 @@ def load_target(s3: Any, bucket: str, service: str, number: int, kept: list[int]
     record = load(s3, bucket, service, number) if number in kept else None
     if record is None:
         known = ", ".join(map(str, kept[-10:])) or "none"
-        raise ReleaseError(f"there is no record of release {number} of {service}; there are: {known}. Fix: -e rollback_to=<one of these>.")
+        raise ReleaseError(f"there is no record of release {number} of {service}; there are: {known}. Fix: -e to=<one of these>.")
     if record.get("outcome") != "succeeded":
         raise ReleaseError(
             f"release {number} of {service} never was in service (its outcome: {record.get('outcome')}: {record.get('reason') or 'no reason kept'}). "
-            "Fix: choose one that succeeded with -e rollback_to=<number>."
+            "Fix: choose one that succeeded with -e to=<number>."
         )
     return record
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """What became of a release: the hosts' ends put together into an outcome, a record and a message. No input or output here.
 
-A host's end is C({outcome, failure, logs, stranded, seconds, running}) with outcome C(released), C(back) (on the older release again), C(stopped),
+A host's end is C({outcome, failure, logs, stranded, gone, seconds, running}) with outcome C(released), C(back) (on the older release again), C(stopped),
 C(left) (registered, not healthy), C(kept) (never left service), C(out) (could not be put back) or None (not touched).
 """
 
@@ -28,21 +28,32 @@ STANDS = {
 }
 
 
-def unprepared(ends: dict[str, Document]) -> str:
-    """Why the release may not begin, or an empty text. ends: host → {prepared, message}."""
+def unprepared(ends: dict[str, Document], allowed: int = 0) -> str:
+    """Why the release may not begin, or an empty text. ends: host → {prepared, message}; so many as allowed may be missing, but not all."""
     rows = [f"{host}: {end.get('message') or 'the host did not answer'}" for host, end in sorted(ends.items()) if not end.get("prepared")]
-    if not rows:
+    if len(rows) <= allowed and len(rows) < max(len(ends), 1):
         return ""
     return "the release could not be made ready, no host has left service:\n" + "\n".join(rows) + "\nFix: mend what is named, then run the same command again."
 
 
+def tolerated(plan: Document, ends: dict[str, Document]) -> bool:
+    """Whether the release goes through in spite of its failures: no more than max_failures, and not on every host."""
+    failed = [host for host in plan["rolling"] if (ends.get(host) or {}).get("failure")]
+    return len(failed) <= int(plan.get("max_failures") or 0) and len(failed) < len(plan["rolling"])
+
+
 def reverting(plan: Document, ends: dict[str, Document]) -> list[str]:
-    """After a failure: the hosts that have the release and an older one to go back to, last one first."""
-    if not any(end.get("failure") for end in ends.values()):
+    """After a failure: the hosts that go back to an older release, last one first. Those that have the new one, unless auto_revert is off, and those
+    that were taken out of service as long as max_failures let the release go on."""
+    if not any(end.get("failure") for end in ends.values()) or tolerated(plan, ends):
         return []
-    return [
-        host for host in reversed(plan["rolling"]) if (ends.get(host) or {}).get("outcome") == "released" and plan["ways_back"][host]["action"] == "activate"
-    ]
+
+    def goes(host: str) -> bool:
+        end = ends.get(host) or {}
+        wanted = end.get("outcome") == "released" and plan.get("auto_revert", True)
+        return (wanted or (end.get("outcome") == "out" and not end.get("gone"))) and plan["ways_back"][host]["action"] == "activate"
+
+    return [host for host in reversed(plan["rolling"]) if goes(host)]
 
 
 def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -> Document:
@@ -54,13 +65,21 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
         end = ends.get(host) or {}
         hosts[host] = {"outcome": end.get("outcome") or "untouched", "seconds": end.get("seconds")}
     failed = [host for host in plan["rolling"] if (ends.get(host) or {}).get("failure")]
-    strangers = [host for host in plan["rolling"] if not failed and not _runs(ends.get(host) or {}, number)]
+    passed = tolerated(plan, ends)
+    strangers = [host for host in plan["rolling"] if passed and host not in failed and not _runs(ends.get(host) or {}, number)]
     seconds = round(sum(phases.values()), 1)
     verdict: Document = {"hosts": hosts, "phases": phases, "revert": reverting(plan, ends), "reason": ""}
-    if not failed and not strangers:
-        count = f"{len(plan['rolling'])} host" + ("s" if len(plan["rolling"]) > 1 else "")
-        message = f"{name} is on release {number} ({result['tag']}): {count} in {seconds:.0f} s, all healthy."
-        return verdict | {"outcome": "succeeded", "result": {"outcome": "succeeded", "hosts": hosts, "seconds": seconds, "message": message}}
+    if passed and not strangers:
+        done = len(plan["rolling"]) - len(failed)
+        count = f"{done} host" + ("s" if done > 1 else "")
+        lines = [f"{name} is on release {number} ({result['tag']}): {count} in {seconds:.0f} s, all healthy."]
+        ended: Document = {"outcome": "succeeded", "hosts": hosts, "seconds": seconds}
+        if failed:
+            lines += [f"It failed on {len(failed)}, which max_failures = {plan['max_failures']} allows:", *[_failure(name, number, host, ends[host]) for host in failed]]
+            lines += _stands({**plan, "rolling": failed}, ends)
+            ended["needs_hand"] = sorted(failed)
+            verdict["reason"] = "; ".join(ends[host]["failure"] for host in failed)
+        return verdict | {"outcome": "succeeded", "result": ended | {"message": "\n".join(lines)}}
     lines = [_failure(name, number, host, ends[host]) for host in failed]
     lines += [
         f"{host} does not run release {number} although it was told to. Fix: status.yml shows what it runs; run the same command again." for host in strangers
@@ -89,7 +108,7 @@ def _runs(end: Document, number: int) -> bool:
 def _failure(name: str, number: int, host: str, end: Document) -> str:
     """The evidence of one host: the container's last lines and the load balancer's reason."""
     text = f"Release {number} of {name} failed on {host}: {end['failure']}"
-    if "Last lines" in end["failure"]:  # what did not even start has told them already
+    if "Last lines" in end["failure"] or end.get("gone"):  # what did not even start has told them already
         return text
     logs = "\n".join(f"  | {line}" for line in end.get("logs") or []) or "  | (none could be read)"
     return f"{text}\nLast lines of its container:\n{logs}"

@@ -50,6 +50,17 @@ RELEASE = Key(
         "healthy_deadline_seconds": Key(
             "Time within which a new release must be healthy on a host.", type="int", default=120, minimum=10, maximum=3600, unit="seconds"
         ),
+        "pause_seconds": Key(
+            "Time between two batches; the hosts of the first are watched all the while.", type="int", default=0, minimum=0, maximum=86400, unit="seconds"
+        ),
+        "max_failures": Key(
+            "Hosts that may fail, or not answer, without failing the release. They are taken out of service and named; with one more all hosts go back.",
+            type="int",
+            default=0,
+            minimum=0,
+            maximum=1000,
+        ),
+        "auto_revert": Key("Whether hosts that have a new release go back too when it fails on another.", type="bool", default=True),
     },
 )
 

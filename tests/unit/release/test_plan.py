@@ -256,3 +256,35 @@ def test_neither_a_way_back_nor_a_new_host_migrates() -> None:
     asked, made = migrating()
     asked["from"]["number"] = made.number
     assert migration_of(asked, made) is None
+
+
+def test_a_silent_host_is_done_without_when_max_failures_allows_it() -> None:
+    allowing = {**SERVICE, "release": {**SERVICE["release"], "max_failures": 1}}
+    seen = {"i-1": host(), "i-2": host(reachable=False, message="timed out"), "i-3": host()}
+    made = plan.make(request(service=allowing), seen)
+    assert (made.problems, made.batches, made.lost) == ([], [["i-2"], ["i-1"], ["i-3"]], {"i-2": "timed out"})
+    assert "i-2  z  does not answer; taken out of service, as max_failures = 1 allows" in plan.page(made, NOW)
+    assert any("i-2 does not answer" in text for text in plan.make(request(), seen).problems)
+    two = {**seen, "i-3": host(reachable=False)}
+    assert len(plan.make(request(service=allowing), two).problems) == 2
+
+
+def test_a_silent_host_is_a_refusal_when_nothing_else_is_to_be_done() -> None:
+    asked = request(service={**SERVICE, "release": {**SERVICE["release"], "max_failures": 1}})
+    asked["to"] |= {"digest": OLD, "tag": "v1"}
+    made = plan.make(asked, {"i-1": host(), "i-2": host(reachable=False)})
+    assert len(made.problems) == 1 and not made.unchanged
+
+
+def test_all_but_the_last_batch_are_watched_for_the_pause() -> None:
+    assert plan.pauses([["i-1"], ["i-2", "i-3"]], 30) == {"i-1": 30, "i-2": 0, "i-3": 0}
+
+
+@pytest.mark.parametrize(("wanted", "number"), [(None, None), ("", None), ("3", 3), (3, 3)])
+def test_a_release_number_is_read(wanted: Any, number: int | None) -> None:
+    assert plan.asked_number(wanted, [1, 2], "web") == number
+
+
+def test_a_release_number_that_is_none_is_refused() -> None:
+    with pytest.raises(ReleaseError, match="'banana' is no release number; web has: 1, 2. Fix: -e to="):
+        plan.asked_number("banana", [1, 2], "web")

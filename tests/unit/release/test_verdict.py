@@ -108,3 +108,25 @@ def test_a_migration_that_fails_leaves_every_host_as_it_was() -> None:
     assert seen["result"]["outcome"] == "failed" and seen["result"]["exit_code"] == 20
     assert {row["outcome"] for row in seen["hosts"].values()} == {"untouched"}
     assert "before any host left service: ended with code 1" in seen["result"]["message"]
+
+
+def test_a_failure_that_may_be_leaves_a_success_that_names_it() -> None:
+    ends = dict.fromkeys(PLAN["rolling"], DONE) | {"i-2": {"outcome": "out", "failure": "timed out", "stranded": "it does not answer", "gone": True}}
+    seen = verdict.judge({**PLAN, "max_failures": 1}, ends, {})
+    assert (seen["outcome"], seen["revert"], seen["result"]["needs_hand"]) == ("succeeded", [], ["i-2"])
+    for text in ("2 hosts", "max_failures = 1 allows", "i-2 is OUT OF SERVICE: it does not answer"):
+        assert text in seen["result"]["message"]
+
+
+def test_one_failure_too_many_takes_all_back_that_can_go() -> None:
+    out = {"outcome": "out", "failure": "x", "stranded": "the release failed on it"}
+    ends = {"i-1": out, "i-2": {**out, "gone": True}, "i-3": DONE}
+    assert verdict.judge({**PLAN, "max_failures": 1}, ends, {})["revert"] == ["i-3", "i-1"]
+    assert verdict.judge({**PLAN, "max_failures": 1, "auto_revert": False}, ends, {})["revert"] == ["i-1"]
+    assert verdict.judge({**PLAN, "max_failures": 5}, dict.fromkeys(PLAN["rolling"], out), {})["outcome"] == "failed"
+
+
+def test_so_many_hosts_may_be_missing_when_a_release_begins() -> None:
+    ends = {"i-1": {"prepared": True}, "i-2": {"message": "disk full"}}
+    assert verdict.unprepared(ends, 1) == ""
+    assert verdict.unprepared({"i-2": {"message": "disk full"}}, 1) != ""
