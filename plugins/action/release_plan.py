@@ -94,6 +94,7 @@ class ActionModule(ReleaseAction):
             "expected_seconds": round(before["seconds"]) if before and before.get("seconds") else None,
             "finished_before": (before or {}).get("outcome") in (None, "succeeded"),
             "to": to,
+            "message": arguments["message"] or "",
         }
 
     def _plan(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +130,7 @@ class ActionModule(ReleaseAction):
                 "rolling": [] if self.check or made.unchanged else made.acting,
                 "preparing": [] if self.check else [host for host in made.acting if made.steps[host] == "release"],
                 "lost": made.lost,
+                "spared": [int(one) for one in ((request["from"] or {}).get("number"), (request["from"] or {}).get("previous")) if one],
                 "max_failures": int(release.get("max_failures") or 0),
                 "auto_revert": release.get("auto_revert", True),
                 "pauses": plan.pauses(made.batches, int(release.get("pause_seconds") or 0)),
@@ -168,5 +170,7 @@ class ActionModule(ReleaseAction):
             "revision": to.get("revision"),
             "previous": previous,
             "who": lock.owner(),
+            "where": lock.where(),
+            "message": request.get("message") or "",
             "when": lock.now().isoformat(),
         }

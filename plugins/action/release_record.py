@@ -6,14 +6,19 @@ from __future__ import annotations
 
 import json
 import os
+import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ansible.utils.display import Display
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock, records, verdict
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document
 from ansible_collections.flotilla.ec2.plugins.modules.release_record import DOCUMENTATION
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
+
+REFUSALS = 100  # so many are kept of each service
+display = Display()
 
 
 def write_result(path: str, result: Document) -> None:
@@ -26,6 +31,15 @@ def write_result(path: str, result: Document) -> None:
     new.replace(file)
 
 
+def prune(s3: Any, bucket: str, service: str, keep: int, spared: set[int]) -> None:
+    """Remove the oldest records, never that of the current release or of the one before it. Bookkeeping: it fails no release."""
+    gone = records.surplus(records.numbers(api.list_keys(s3, bucket, records.prefix(service))), keep, spared)
+    try:
+        api.delete_objects(s3, bucket, [records.key(service, number) for number in gone])
+    except (api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
+        display.warning(f"the oldest records of {service} could not be removed: {error}")
+
+
 class ActionModule(ReleaseAction):
     """Pointer, record, result file."""
 
@@ -33,11 +47,40 @@ class ActionModule(ReleaseAction):
 
     def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         written: Document = {}
-        if arguments["record"] and not self.check:
+        warning = ""
+        if arguments["outcome"] == "refused" and not self.check:
+            written, warning = self._refusal(arguments)
+        elif arguments["record"] and not self.check:
             written = self._record(arguments)
         if arguments["result_file"]:
             write_result(arguments["result_file"], arguments["result"] or {})
-        return {"changed": bool(written) and arguments["outcome"] != "failed", "record": written}
+        outcome: dict[str, Any] = {"warnings": [warning]} if warning else {}
+        return {"changed": bool(written) and arguments["outcome"] not in ("failed", "refused"), "record": written, **outcome}
+
+    def _refusal(self, arguments: dict[str, Any]) -> tuple[Document, str]:
+        """A refusal as a record of its own. That it cannot be written is a warning: the reason for the refusal is what people must see."""
+        region, bucket, service = arguments["region"], arguments["bucket"], arguments["service"] or "unknown"
+        now = lock.now()
+        document = {
+            **(arguments["record"] or {}),
+            "outcome": "refused",
+            "reason": arguments["reason"],
+            "who": lock.owner(),
+            "where": lock.where(),
+            "when": now.isoformat(),
+        }
+        try:
+            if not bucket:
+                read = api.read_parameter(api.client("ssm", region), f"{arguments['parameter_root']}/outputs")
+                bucket = read[0].get("bucket") if read else None
+            if not bucket:
+                return {}, ""  # nothing is provisioned
+            s3 = api.client("s3", region)
+            api.write_object(s3, bucket, f"{records.refusals(service)}{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}.json", document)
+            api.delete_objects(s3, bucket, api.list_keys(s3, bucket, records.refusals(service))[:-REFUSALS])
+        except (api.ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
+            return {}, f"the refusal could not be recorded: {error}"
+        return document, ""
 
     def _record(self, arguments: dict[str, Any]) -> Document:
         region, bucket, service, record = (arguments[key] for key in ("region", "bucket", "service", "record"))
@@ -54,6 +97,7 @@ class ActionModule(ReleaseAction):
         # A release that once succeeded stays one: going back to it, or bringing a host along with it, adds to its history.
         again = kept.get("outcome") == "succeeded"
         entry = {"verb": record["verb"], "who": record["who"], "when": record["when"], "outcome": arguments["outcome"], "reason": arguments["reason"]}
+        entry |= {name: record[name] for name in ("where", "message", "lock_taken_from") if record.get(name)}
         if arguments["outcome"] != "started":
             entry |= {"hosts": arguments["hosts"], "phases": arguments["phases"], "ended": now.isoformat()}
             entry["seconds"] = round((now - datetime.fromisoformat(record["when"])).total_seconds(), 1)
@@ -68,4 +112,6 @@ class ActionModule(ReleaseAction):
             ssm = api.client("ssm", region)
             ssm.put_parameter(Name=arguments["pointer"], Value=json.dumps(pointer), Type="String", Overwrite=True)
         api.write_object(s3, bucket, key, document)
+        if arguments["keep"] and arguments["outcome"] == "succeeded":
+            prune(s3, bucket, service, arguments["keep"], {int(one) for one in (record["number"], record["previous"]) if one})
         return document

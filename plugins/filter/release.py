@@ -47,6 +47,13 @@ def _seconds(variables: Mapping[str, Any]) -> float | None:
     return round(max(moments) - min(first), 1) if moments else None
 
 
+def _steps(variables: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds of the steps of a host that were done."""
+    names = {"drain": "__release_drained", "start": "__release_activated", "healthy": "__release_served"}
+    rows = {step: variables.get(name) or {} for step, name in names.items()}
+    return {step: row["seconds"] for step, row in rows.items() if row.get("seconds") is not None}
+
+
 def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What became of the release: C({outcome, reason, hosts, phases, revert, result})."""
     ends = {}
@@ -62,6 +69,7 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
             "logs": [*logs.get("stdout_lines", []), *logs.get("stderr_lines", [])][-20:],
             "running": looked.get("release"),
             "seconds": _seconds(variables),
+            "steps": _steps(variables),
         }
     control = hostvars["localhost"]
     marks = [("look", "__release_held"), ("prepare", "__release_made"), ("roll", "__release_started"), ("", "__release_judged")]

@@ -39,6 +39,9 @@ options:
   revision:
     description: The source revision of the image, for the record.
     type: str
+  message:
+    description: Why it is released, for the record.
+    type: str
   request:
     description: What stage V(request) has returned.
     type: dict

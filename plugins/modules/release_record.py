@@ -17,8 +17,14 @@ options:
     description: The region of bucket and parameter.
     type: str
   bucket:
-    description: The bucket of the records.
+    description: The bucket of the records. Not needed for V(refused) with a O(parameter_root).
     type: str
+  parameter_root:
+    description: Where the stack's parameters are; its outputs name the bucket.
+    type: str
+  keep:
+    description: How many records are kept when a release has succeeded. Those of the current release and of the one before it are never removed.
+    type: int
   service:
     description: The service.
     type: str
@@ -26,9 +32,11 @@ options:
     description: The record; without one only the result file is written.
     type: dict
   outcome:
-    description: What became of the release. V(started) is written before its first host is touched.
+    description:
+      - What became of the release. V(started) is written before its first host is touched.
+      - V(refused) writes O(record) as a refusal, below C(releases/<service>/refused/). It has no number, and fails nothing when it cannot be written.
     type: str
-    choices: [started, succeeded, failed]
+    choices: [started, succeeded, failed, refused]
   reason:
     description: Why it failed.
     type: str

@@ -37,6 +37,11 @@ options:
     description: How many releases stay ready on the host, the current one not counted when it is older.
     type: int
     default: 5
+  spare:
+    description: Releases that are never removed, however old.
+    type: list
+    elements: int
+    default: []
   port:
     description: The service's port on the host, for the wait of V(active).
     type: int
@@ -117,14 +122,14 @@ def prepare(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
             host.pull(image)
         if not complete:
             layout.write(number, files)
-        prune(layout, module.params["keep"], number)
+        prune(layout, module.params["keep"], {number, *module.params["spare"]})
     return {"changed": changed, "diff": [] if complete else difference(before, files, layout.release(number))}
 
 
-def prune(layout: Layout, keep: int, number: int) -> None:
-    """Remove the oldest releases and the images that only they had."""
+def prune(layout: Layout, keep: int, spared: set[int]) -> None:
+    """Remove the oldest releases and the images that only they had; never the spared ones, nor the one that runs."""
     current = layout.current()
-    gone = layout.surplus(keep, {number, *([current] if current else [])})
+    gone = layout.surplus(keep, {*spared, *([current] if current else [])})
     images = {layout.facts(one).get("image") for one in gone}
     for one in gone:
         shutil.rmtree(layout.release(one), ignore_errors=True)
@@ -245,6 +250,7 @@ def main() -> None:
             "image": {"type": "str"},
             "files": {"type": "dict"},
             "keep": {"type": "int", "default": 5},
+            "spare": {"type": "list", "elements": "int", "default": []},
             "port": {"type": "int"},
             "probe": {"type": "str", "choices": ["http", "tcp", "none"], "default": "http"},
             "restart": {"type": "bool", "default": False},

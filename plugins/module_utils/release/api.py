@@ -134,6 +134,12 @@ def write_object(s3: Any, bucket: str, key: str, document: Document) -> None:
     s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(document, indent=2, sort_keys=True).encode(), ContentType="application/json")
 
 
+def delete_objects(s3: Any, bucket: str, keys: list[str]) -> None:
+    """Remove objects, a thousand in a call at most (DeleteObjects)."""
+    for start in range(0, len(keys), 1000):
+        s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys[start : start + 1000]], "Quiet": True})
+
+
 def list_keys(s3: Any, bucket: str, prefix: str) -> list[str]:
     """All keys with a prefix, in the order of their text."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)

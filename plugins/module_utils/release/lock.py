@@ -75,6 +75,14 @@ def owner(environment: dict[str, str] | None = None) -> str:
     return f"{name}@{socket.gethostname()}"
 
 
+def where(environment: dict[str, str] | None = None) -> str:
+    """From where this runs: the page of the CI job when there is one, else the machine."""
+    values = os.environ if environment is None else environment
+    if values.get("GITHUB_RUN_ID"):
+        return f"{values.get('GITHUB_SERVER_URL', '')}/{values.get('GITHUB_REPOSITORY', '')}/actions/runs/{values['GITHUB_RUN_ID']}"
+    return values.get("FLOTILLA_WHERE") or values.get("CI_JOB_URL") or values.get("BUILD_URL") or f"{socket.gethostname()}:{Path.cwd()}"
+
+
 def lease(message: str, pid: int, lease_seconds: int) -> Document:
     """A new lease of the process pid."""
     began = now()

@@ -71,9 +71,7 @@ def rollback_number(pointer: Document | None, unfinished: Document | None, wante
     if unfinished is not None:
         return int(pointer["number"])
     if not pointer.get("previous"):
-        raise ReleaseError(
-            f"{service} has no release before {pointer['number']}, which runs now. Fix: -e to=<number>, or deploy.yml -e release_tag=<tag>."
-        )
+        raise ReleaseError(f"{service} has no release before {pointer['number']}, which runs now. Fix: -e to=<number>, or deploy.yml -e release_tag=<tag>.")
     return int(pointer["previous"])
 
 
@@ -342,10 +340,11 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
             seen = plan.seen[host]
             had = f"release {seen['release']}" if seen.get("release") else "no release"
             again = request["verb"] == "restart" and seen.get("release") == plan.number
-            does = {"lost": f"does not answer; taken out of service, as max_failures = {(service.get('release') or {}).get('max_failures')} allows",
-                    "release": f"{had} again" if again else f"{had} → {plan.number}", "register": f"back into service on release {plan.number}"}[
-                plan.steps[host]
-            ]
+            does = {
+                "lost": f"does not answer; taken out of service, as max_failures = {(service.get('release') or {}).get('max_failures')} allows",
+                "release": f"{had} again" if again else f"{had} → {plan.number}",
+                "register": f"back into service on release {plan.number}",
+            }[plan.steps[host]]
             row(f"batch {index}", f"{host}  {seen.get('zone') or ''}  {does}")
     for host, step in plan.steps.items():
         if step == "nothing":

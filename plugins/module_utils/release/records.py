@@ -34,6 +34,16 @@ def key(service: str, number: int) -> str:
     return f"{prefix(service)}{number:06d}.json"
 
 
+def refusals(service: str) -> str:
+    """Where the refusals of a service's releases lie."""
+    return f"{prefix(service)}refused/"
+
+
+def surplus(kept: list[int], keep: int, spared: set[int]) -> list[int]:
+    """The oldest records beyond the newest keep ones; the spared are never among them, and the newest number stays, for the next follows from it."""
+    return [number for number in sorted(kept)[: -max(keep, 1)] if number not in spared]
+
+
 def numbers(keys: list[str]) -> list[int]:
     """The release numbers among the keys of a bucket, ascending."""
     return sorted(int(found[1]) for one in keys if (found := re.search(r"/(\d{6})\.json$", one)))

@@ -64,6 +64,7 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
     for host in plan["rolling"]:
         end = ends.get(host) or {}
         hosts[host] = {"outcome": end.get("outcome") or "untouched", "seconds": end.get("seconds")}
+        hosts[host] |= {"steps": end["steps"]} if end.get("steps") else {}
     failed = [host for host in plan["rolling"] if (ends.get(host) or {}).get("failure")]
     passed = tolerated(plan, ends)
     strangers = [host for host in plan["rolling"] if passed and host not in failed and not _runs(ends.get(host) or {}, number)]
@@ -75,7 +76,10 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
         lines = [f"{name} is on release {number} ({result['tag']}): {count} in {seconds:.0f} s, all healthy."]
         ended: Document = {"outcome": "succeeded", "hosts": hosts, "seconds": seconds}
         if failed:
-            lines += [f"It failed on {len(failed)}, which max_failures = {plan['max_failures']} allows:", *[_failure(name, number, host, ends[host]) for host in failed]]
+            lines += [
+                f"It failed on {len(failed)}, which max_failures = {plan['max_failures']} allows:",
+                *[_failure(name, number, host, ends[host]) for host in failed],
+            ]
             lines += _stands({**plan, "rolling": failed}, ends)
             ended["needs_hand"] = sorted(failed)
             verdict["reason"] = "; ".join(ends[host]["failure"] for host in failed)

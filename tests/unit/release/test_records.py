@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from ansible_collections.flotilla.ec2.plugins.action import release_plan, release_record
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, records
+from ansible_collections.flotilla.ec2.plugins.action import release_history, release_plan, release_record
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, history, records
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 from moto import mock_aws
 
@@ -34,7 +35,7 @@ def write(number: int, outcome: str, previous: int | None = None, pointer: bool 
     record = {"number": number, "verb": verb, "digest": f"sha256:{number}", "tag": f"v{number}", "image": "i", "configuration": {},
               "configuration_checksum": "c", "previous": previous, "who": "me", "when": "2026-03-01T12:00:00+00:00"}  # fmt: skip
     arguments = {"region": "eu-central-1", "bucket": "releases-bucket", "service": "web", "record": record, "outcome": outcome, "reason": None, "hosts": {},
-                 "phases": {}, "pointer": POINTER if pointer else None, "given_up": None, "migration": None} | more  # fmt: skip
+                 "phases": {}, "pointer": POINTER if pointer else None, "given_up": None, "migration": None, "keep": None} | more  # fmt: skip
     return release_record.ActionModule._record(None, arguments)  # type: ignore[arg-type]
 
 
@@ -120,3 +121,59 @@ def test_a_configuration_has_what_the_container_needs_of_the_stack() -> None:
 )  # fmt: skip
 def test_how_a_service_is_asked_on_its_host(service: dict[str, Any], probe: str) -> None:
     assert records.probe_of(service) == probe
+
+
+def test_old_records_go_but_never_the_current_or_the_one_before_it(aws: Any) -> None:
+    for number in range(1, 7):
+        write(number, "succeeded", previous=number - 1 or None, pointer=True, keep=3)
+    assert records.numbers(api.list_keys(aws, "releases-bucket", records.prefix("web"))) == [4, 5, 6]
+    write(4, "succeeded", previous=2, pointer=True, verb="rollback", keep=1)
+    assert records.numbers(api.list_keys(aws, "releases-bucket", records.prefix("web"))) == [4, 6]
+
+
+def refuse(**more: Any) -> tuple[dict[str, Any], str]:
+    arguments = {"region": "eu-central-1", "bucket": "releases-bucket", "parameter_root": None, "service": "web", "reason": "no such tag",
+                 "record": {"verb": "deploy", "asked": "v9", "message": ""}} | more  # fmt: skip
+    return release_record.ActionModule._refusal(None, arguments)  # type: ignore[arg-type]
+
+
+def test_a_refusal_is_a_record_and_no_release(aws: Any) -> None:
+    write(1, "succeeded", pointer=True)
+    written, warning = refuse()
+    assert (written["outcome"], written["reason"], warning) == ("refused", "no such tag", "")
+    assert written["who"] and written["where"]
+    assert records.numbers(api.list_keys(aws, "releases-bucket", records.prefix("web"))) == [1]
+    told = release_history.collected(aws, "releases-bucket", "web", 10)
+    assert [(row["number"], row["outcome"]) for row in told] == [(None, "refused"), (1, "succeeded")]
+
+
+def test_a_refusal_that_cannot_be_recorded_is_a_warning(aws: Any) -> None:
+    assert "could not be recorded" in refuse(bucket="no-such-bucket")[1]
+    api.client("ssm", "eu-central-1").put_parameter(Name="/x/outputs", Value='{"bucket": "releases-bucket"}', Type="String")
+    assert refuse(bucket=None, parameter_root="/x")[0]["outcome"] == "refused"
+
+
+def test_history_tells_who_what_how_long_and_why() -> None:
+    record = {"number": 2, "verb": "deploy", "who": "ann@ci", "where": "https://ci/1", "when": "2026-03-01T12:00:00+00:00", "outcome": "succeeded",
+              "tag": "v2", "digest": "sha256:" + "b" * 64, "configuration_checksum": "cafe", "revision": "abc", "seconds": 33.0, "phases": {"roll": 20.1},
+              "hosts": {"i-1": {"outcome": "released", "seconds": 9.0, "steps": {"drain": 5.1, "start": 1.0}}},
+              "later": [{"verb": "rollback", "who": "bob@pc", "when": "2026-03-02T12:00:00+00:00", "outcome": "failed", "reason": "boom\nmore"}]}  # fmt: skip
+    refused = {"verb": "deploy", "asked": "v9", "who": "eve@pc", "when": "2026-03-03T12:00:00+00:00", "outcome": "refused", "reason": "no such tag"}
+    told = history.events([record], [refused])
+    assert [row["outcome"] for row in told] == ["refused", "failed", "succeeded"]
+    at = datetime(2026, 3, 4, 12, tzinfo=timezone.utc)  # noqa: UP017
+    page = history.page("hello", "local", {"web": {"pointer": {"number": 2, "when": "2026-03-01T12:00:00+00:00"}, "events": told}}, 2, at)
+    for text in ("eve@pc", "v9", "reason: no such tag", "reason: boom …", "1 older ones"):
+        assert text in page
+    page = history.page("hello", "local", {"web": {"pointer": {"number": 2, "when": None}, "events": told}}, 20, at)
+    for text in ("*   2", "from https://ci/1", "bbbbbbbbbbbb", "revision abc", "settings cafe", "33 s", "roll 20.1 s", "i-1 released 9 s (drain 5.1 start 1)"):
+        assert text in page, page
+
+
+def test_the_median_of_the_last_five_is_expected() -> None:
+    kept = [
+        {"number": n, "verb": "deploy", "outcome": "succeeded", "when": f"2026-03-0{n}T12:00:00+00:00", "seconds": s}
+        for n, s in enumerate((999.0, 30, 31, 90, 29, 28), 1)
+    ]
+    assert history.expected(kept, "deploy") == 30
+    assert history.expected([], "deploy") is None
