@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ansible.utils.display import Display
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, keeper, lock
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 from ansible_collections.flotilla.ec2.plugins.modules.deploy_lock import DOCUMENTATION
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
+
+display = Display()
 
 
 def keep(held: dict[str, Any], name: str, region: str) -> None:
@@ -52,7 +55,7 @@ class ActionModule(ReleaseAction):
             read = api.read_parameter(ssm, name)
             return {"changed": False, "lock": {}, "note": f"held by {lock.describe(read[0])}" if read else ""}
         mine = lock.lease(arguments["message"], self.process(), arguments["lease_seconds"])
-        held = lock.acquire(ssm, name, mine, force=arguments["force"])
+        held = lock.acquire_within(ssm, name, mine, arguments["wait_seconds"], force=arguments["force"], tell=display.display)
         keep(held, name, arguments["region"])
         outcome: dict[str, Any] = {"changed": False, "lock": held}
         if "taken_from" in held:

@@ -39,6 +39,10 @@ options:
     description: Take a lock that a living owner holds. Written down in the new lease.
     type: bool
     default: false
+  wait_seconds:
+    description: How long to wait for a living owner to end. With 0 the task fails at once, naming owner, message and start.
+    type: int
+    default: 0
   lease_seconds:
     description: How long the lease lives when nobody renews it. It is renewed four times in that time.
     type: int

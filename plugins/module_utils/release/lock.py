@@ -13,14 +13,28 @@ import hashlib
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import Clock
 
 DESCRIPTION = "Release lock of flotilla.ec2; removed when the release ends"
+WAIT_POLL_SECONDS = 2.0
+
+
+class LockHeld(ReleaseError):
+    """The refusal of a lock that somebody holds."""
+
+    def __init__(self, name: str, held: Document) -> None:
+        self.token, self.holder = str(held.get("token")), describe(held)
+        super().__init__(
+            f"another release holds the lock: {self.holder}. Fix: wait until it has ended (--wait, or -e release_wait_seconds=<seconds>; a dead owner's "
+            f"lease ends by itself at the time named), or, when you know that it is dead, say -e release_break_lock=true. Lock: {name}"
+        )
 
 
 def now() -> datetime:
@@ -148,10 +162,7 @@ def acquire(ssm: Any, name: str, mine: Document, *, force: bool = False, at: dat
             return held
         reason = dead(held, mine["machine"], at or now())
         if reason is None and not force:
-            raise ReleaseError(
-                f"another release holds the lock: {describe(held)}. Fix: wait until it has ended (a dead owner's lease ends by itself "
-                f"at the time named), or, when you know that it is dead, say -e release_break_lock=true. Lock: {name}"
-            )
+            raise LockHeld(name, held)
         taken = {
             **mine,
             "suspended": held.get("suspended") or {},
@@ -161,6 +172,25 @@ def acquire(ssm: Any, name: str, mine: Document, *, force: bool = False, at: dat
         if api.replace_parameter(ssm, name, taken, version):
             return taken
     raise ReleaseError(f"the lock {name} changes hands too often to be taken. Fix: run the same command again.")
+
+
+def acquire_within(
+    ssm: Any, name: str, mine: Document, seconds: float, *, force: bool = False, tell: Callable[[str], None] = lambda text: None, clock: Clock | None = None
+) -> Document:
+    """Take the lock, waiting so long for its holder to end. tell is called with each holder that is waited for."""
+    clock = clock or Clock()
+    deadline = clock.now() + seconds
+    told = ""
+    while True:
+        try:
+            return acquire(ssm, name, renewed({**mine, "since": now().isoformat()}), force=force)
+        except LockHeld as refused:
+            if clock.now() >= deadline:
+                raise
+            if refused.token != told:
+                told = refused.token
+                tell(f"Waiting up to {deadline - clock.now():.0f} s for the lock: {refused.holder}")
+        clock.sleep(min(WAIT_POLL_SECONDS, max(deadline - clock.now(), 0.1)))
 
 
 def held_by(ssm: Any, name: str, token: str) -> Document:

@@ -13,6 +13,7 @@ import boto3
 import pytest
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, keeper, lock
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import Clock
 from moto import mock_aws
 
 NAME = "/flotilla/local/hello/lock"
@@ -113,3 +114,26 @@ def test_the_keeper_sees_that_a_process_has_ended() -> None:
     started = lock.process_started(os.getpid())
     assert started is not None and keeper.lives(os.getpid(), started)
     assert not keeper.lives(ended_process(), "1")
+
+
+def test_one_that_waits_has_the_lock_when_the_other_ends(ssm: Any) -> None:
+    first = lock.acquire(ssm, NAME, elsewhere())
+    moments, told = [0.0], list[str]()
+
+    def sleep(seconds: float) -> None:
+        moments[0] += seconds
+        if moments[0] > 5:
+            lock.release(ssm, NAME, first["token"])
+
+    mine = lock.acquire_within(ssm, NAME, lock.lease("mine", os.getpid(), 60), 60, tell=told.append, clock=Clock(lambda: moments[0], sleep))
+    assert mine["message"] == "mine" and 5 < moments[0] < 10
+    assert len(told) == 1 and "ann@ci" in told[0]
+
+
+def test_waiting_ends_in_the_refusal(ssm: Any) -> None:
+    lock.acquire(ssm, NAME, elsewhere())
+    moments = [0.0]
+    clock = Clock(lambda: moments[0], lambda seconds: moments.__setitem__(0, moments[0] + seconds))
+    with pytest.raises(ReleaseError, match="ann@ci"):
+        lock.acquire_within(ssm, NAME, lock.lease("mine", os.getpid(), 60), 10, clock=clock)
+    assert moments[0] >= 10

@@ -74,3 +74,9 @@ def test_a_console_is_the_command_that_the_playbook_finds(ansible: Path) -> None
     (ansible / "script").write_text("echo web allows: irb; exit 2\n")
     seen = run(ansible, "console", "bash")
     assert seen.returncode == 10 and "web allows: irb" in seen.stderr
+
+
+@pytest.mark.parametrize(("word", "seconds"), [("--wait", "3600"), ("--wait=90", "90")])
+def test_wait_becomes_the_variable_that_the_playbooks_know(ansible: Path, word: str, seconds: str) -> None:
+    run(ansible, "deploy", word, "-e", "release_tag=v2")
+    assert f"-e release_wait_seconds={seconds} -e release_tag=v2" in (ansible / "asked").read_text()
