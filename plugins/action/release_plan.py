@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock, plan, records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, history, lock, plan, records
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, in_group
 from ansible_collections.flotilla.ec2.plugins.modules.release_plan import DOCUMENTATION
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
+
+EXPECTED_FROM = 6  # so many records tell how long a release is likely to take
 
 
 def unfinished_release(s3: Any, bucket: str, service: str, kept: list[int], pointer: Document | None) -> Document | None:
@@ -19,6 +22,12 @@ def unfinished_release(s3: Any, bucket: str, service: str, kept: list[int], poin
         return None
     newest = records.load(s3, bucket, service, kept[-1])
     return newest if newest and newest.get("outcome") == "started" else None
+
+
+def newest_records(s3: Any, bucket: str, service: str, kept: list[int]) -> list[Document]:
+    """The records of the last releases, read side by side."""
+    with ThreadPoolExecutor(EXPECTED_FROM) as pool:
+        return [record for record in pool.map(lambda number: records.load(s3, bucket, service, number), kept[-EXPECTED_FROM:]) if record]
 
 
 def image_to_deploy(region: str, repository: str, tag: str | None) -> Document:
@@ -91,7 +100,7 @@ class ActionModule(ReleaseAction):
             "unfinished": unfinished,
             "numbers": kept,
             "configuration_before": (before or {}).get("configuration"),
-            "expected_seconds": round(before["seconds"]) if before and before.get("seconds") else None,
+            "expected_seconds": history.expected(newest_records(s3, outputs["bucket"], name, kept), arguments["verb"]),
             "finished_before": (before or {}).get("outcome") in (None, "succeeded"),
             "to": to,
             "message": arguments["message"] or "",
@@ -128,7 +137,8 @@ class ActionModule(ReleaseAction):
                 "sizes": [len(batch) for batch in made.batches] or [1],
                 "acting": made.acting,
                 "rolling": [] if self.check or made.unchanged else made.acting,
-                "preparing": [] if self.check else [host for host in made.acting if made.steps[host] == "release"],
+                # A plan looks at one host's files: they are the same on all.
+                "preparing": [host for host in made.acting if made.steps[host] == "release"][: 1 if self.check else None],
                 "lost": made.lost,
                 "spared": [int(one) for one in ((request["from"] or {}).get("number"), (request["from"] or {}).get("previous")) if one],
                 "max_failures": int(release.get("max_failures") or 0),

@@ -69,7 +69,7 @@ attributes:
     description: Returns what would be.
   diff_mode:
     support: full
-    description: Shows the files of a release.
+    description: Shows how the files of a release differ from those of the current one, without the environment's values.
 author:
   - Flotilla authors (@flotilla)
 """
@@ -123,7 +123,9 @@ def prepare(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
         if not complete:
             layout.write(number, files)
         prune(layout, module.params["keep"], {number, *module.params["spare"]})
-    return {"changed": changed, "diff": [] if complete else difference(before, files, layout.release(number))}
+    runs = layout.current()
+    compared = before or (layout.contents(runs) if runs is not None else {})
+    return {"changed": changed, "diff": [] if complete else difference(compared, files, layout.release(number))}
 
 
 def prune(layout: Layout, keep: int, spared: set[int]) -> None:

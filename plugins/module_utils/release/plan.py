@@ -8,6 +8,7 @@ hosts; a *seen* host is C({reachable, message, release, digest, running, prepare
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -312,7 +313,11 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     request = plan.request
     service, to, pointer = request["service"], request["to"], request["from"]
     name = service["name"]
-    was = f"release {pointer['number']}, {pointer.get('tag')} {short(pointer.get('digest'))}" if pointer else "nothing (first release)"
+    was = "nothing (first release)"
+    if pointer:
+        since = f", since {records.age(pointer['when'], at)}" if pointer.get("when") else ""
+        revision = f", revision {pointer['revision']}" if pointer.get("revision") else ""
+        was = f"release {pointer['number']}, {pointer.get('tag')} {short(pointer.get('digest'))}{since}{revision}"
     lines = [f"{TITLES[request['verb']]} of {name} in {request['stack']} ({request['environment']})", ""]
 
     def row(title: str, text: str) -> None:
@@ -357,8 +362,9 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
         row("outage", f"{name} stops, then starts: away for that time, at most {release_deadline(service)} s and its grace of {service.get('grace_seconds')} s")
     elif plan.batches and pointer:
         row("in service", f"never fewer than {plan.minimum} of {len(plan.seen)}")
+    row_failure(row, service, plan)
     if request.get("expected_seconds") and plan.batches:
-        row("expected", f"about {request['expected_seconds']} s, as last time")
+        row("expected", f"about {request['expected_seconds']} s, as the last ones took")
     if lock_note:
         row("lock", lock_note)
     if plan.problems:
@@ -366,6 +372,17 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     elif plan.unchanged:
         lines += ["", f"  Nothing to do: every host runs release {plan.number} and is in service."]
     return "\n".join(lines)
+
+
+def row_failure(row: Callable[[str, str], None], service: Document, plan: Plan) -> None:
+    """What happens between the batches, and when a host fails."""
+    release = service.get("release") or {}
+    if release.get("pause_seconds") and len(plan.batches) > 1:
+        row("pause", f"{release['pause_seconds']} s between two batches, watched")
+    if plan.batches and plan.request["from"] and service.get("strategy") != "recreate":
+        allowed = int(release.get("max_failures") or 0)
+        back = "every host goes back" if release.get("auto_revert", True) else "that host goes back, those that have the release keep it (auto_revert is off)"
+        row("on failure", (f"goes on without up to {allowed}; with one more " if allowed else "") + back)
 
 
 def release_deadline(service: Document) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 RELEASE_FILE = "release.json"
+MASK = "********"
 CONFIGURATION_LENGTH = 16
 FILE_MODE = 0o644
 DIRECTORY_MODE = 0o755
@@ -118,8 +119,34 @@ def point(link: Path, target: str) -> bool:
     return True
 
 
+def concealed(before: dict[str, str], after: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The files of two releases without the values of the service's environment; of those that differ it is said that they do."""
+
+    def values(files: dict[str, str]) -> dict[str, str]:
+        try:
+            return {name: str(value) for name, value in (json.loads(files.get(RELEASE_FILE, "{}")).get("environment") or {}).items()}
+        except ValueError:
+            return {}
+
+    old, new = values(before), values(after)
+    told = {name: MASK + (" (another value)" if name in old and old[name] != value else "") for name, value in new.items()}
+
+    def hidden(files: dict[str, str], mask: dict[str, str]) -> dict[str, str]:
+        kept = dict(files)
+        if "environment" in kept:
+            lines = [line.partition("=") for line in kept["environment"].splitlines()]
+            kept["environment"] = "".join(f"{name}{sign}{mask.get(name, value)}\n" for name, sign, value in lines)
+        if mask:
+            document = json.loads(kept[RELEASE_FILE])
+            kept[RELEASE_FILE] = json.dumps({**document, "environment": mask}, indent=4, sort_keys=True) + "\n"
+        return kept
+
+    return hidden(before, dict.fromkeys(old, MASK)), hidden(after, told)
+
+
 def difference(before: dict[str, str], after: dict[str, str], path: Path) -> list[dict[str, str]]:
-    """Ansible's diff of a release's files, one entry for each file that differs."""
+    """Ansible's diff of a release's files, one entry for each file that differs, without the environment's values."""
+    before, after = concealed(before, after)
     return [
         {
             "before_header": str(path / name),

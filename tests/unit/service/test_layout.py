@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -88,3 +89,17 @@ def test_a_configuration_tells_releases_apart(layout: Layout) -> None:
     assert layout.configuration(1) != layout.configuration(2)
     assert len(layout.configuration(1) or "") == 16
     assert layout.configuration(3) is None
+
+
+def test_a_diff_says_which_values_changed_and_none_of_them() -> None:
+    def files(colour: str, memory: int) -> dict[str, str]:
+        facts = {"environment": {"COLOUR": colour, "SHAPE": "round"}, "memory_mb": memory}
+        return {"release.json": json.dumps(facts), "environment": f"# managed\nCOLOUR={colour}\nSHAPE=round\n", "x.service": f"Memory={memory}\n"}
+
+    rows = {row["after_header"]: row for row in difference(files("red", 1), files("blue", 2), Path("/r"))}
+    assert set(rows) == {"/r/release.json", "/r/environment", "/r/x.service"}
+    text = str(rows)
+    assert "red" not in text and "blue" not in text and "round" not in text
+    assert "COLOUR=******** (another value)\n" in rows["/r/environment"]["after"]
+    assert "SHAPE=********\n" in rows["/r/environment"]["after"]
+    assert rows["/r/x.service"]["after"] == "Memory=2\n"
