@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import uuid
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ansible.utils.display import Display
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock, records, verdict
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, figures, lock, records, report, verdict
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document
 from ansible_collections.flotilla.ec2.plugins.modules.release_record import DOCUMENTATION
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
@@ -52,10 +53,30 @@ class ActionModule(ReleaseAction):
             written, warning = self._refusal(arguments)
         elif arguments["record"] and not self.check:
             written = self._record(arguments)
+        result = dict(arguments["result"] or {})
+        if written and arguments["report"] and arguments["outcome"] in ("succeeded", "failed"):
+            result["report"] = self._report(arguments, result)
         if arguments["result_file"]:
-            write_result(arguments["result_file"], arguments["result"] or {})
+            write_result(arguments["result_file"], result)
         outcome: dict[str, Any] = {"warnings": [warning]} if warning else {}
         return {"changed": bool(written) and arguments["outcome"] not in ("failed", "refused"), "record": written, **outcome}
+
+    def _report(self, arguments: dict[str, Any], result: Document) -> str:
+        """Leave a page about the release. Without the load balancer's figures when they are not to be had: a page fails no release."""
+        story, record = arguments["story"] or {}, arguments["record"]
+        bars = story.get("timeline") or []
+        charts: list[Document] = []
+        try:
+            span = (min(bar["from"] for bar in bars), time.time()) if bars else (time.time(), time.time())
+            clients = (api.client(name, arguments["region"]) for name in ("elbv2", "cloudwatch"))
+            charts = figures.collect(*clients, story.get("target_groups") or {}, *span)
+        except (api.ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
+            display.vv(f"no figures of the load balancer for the report: {error}")
+        told = {**story, "record": record, "outcome": arguments["outcome"], "message": result.get("message"), "hosts": arguments["hosts"]}
+        file = Path(arguments["report"]) / f"{report.identifier(record)}.html"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(report.render({**told, "phases": arguments["phases"], "figures": charts}), encoding="utf-8")
+        return str(file)
 
     def _refusal(self, arguments: dict[str, Any]) -> tuple[Document, str]:
         """A refusal as a record of its own. That it cannot be written is a warning: the reason for the refusal is what people must see."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import console, order, verdict
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import console, order, report, verdict
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 
 
@@ -54,8 +54,8 @@ def _steps(variables: Mapping[str, Any]) -> dict[str, float]:
     return {step: row["seconds"] for step, row in rows.items() if row.get("seconds") is not None}
 
 
-def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What became of the release: C({outcome, reason, hosts, phases, revert, result})."""
+def _ends(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Host → how the release ended on it."""
     ends = {}
     for host in plan["rolling"]:
         variables = hostvars[host]
@@ -71,13 +71,38 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
             "seconds": _seconds(variables),
             "steps": _steps(variables),
         }
-    control = hostvars["localhost"]
+    return ends
+
+
+def _marks(plan: Mapping[str, Any], control: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """The phases of a release that were come to, each with its begin; the last has no name and is the end."""
     marks = [("look", "__release_held"), ("prepare", "__release_made"), ("roll", "__release_started"), ("", "__release_judged")]
     if plan.get("migrating"):
         marks[2:3] = [("migrate", "__release_started"), ("roll", "__release_migrated")]
     times = [(phase, (control.get(name) or {}).get("at")) for phase, name in marks]
-    phases = {phase: round(after - at, 1) for (phase, at), (_next, after) in zip(times, times[1:], strict=False) if at and after}
-    return verdict.judge(dict(plan), ends, phases)
+    return [(phase, float(at)) for phase, at in times if at]
+
+
+def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What became of the release: C({outcome, reason, hosts, phases, revert, result})."""
+    marks = _marks(plan, hostvars["localhost"])
+    phases = {phase: round(after - at, 1) for (phase, at), (_next, after) in zip(marks, marks[1:], strict=False)}
+    return verdict.judge(dict(plan), _ends(plan, hostvars), phases)
+
+
+DONE = {"drain": "__release_drained", "start": "__release_activated", "healthy": "__release_served", "back": "__release_restored"}
+
+
+def release_story(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What happened when, and what was decided: C({timeline, decisions})."""
+    control = hostvars["localhost"]
+    marks = _marks(plan, control)
+    bars = [{"lane": "release", "what": phase, "from": at, "to": after} for (phase, at), (_next, after) in zip(marks, marks[1:], strict=False)]
+    for host in plan["rolling"]:
+        done = {step: dict(row) for step, name in DONE.items() if (row := hostvars[host].get(name)) and not row.get("skipped")}
+        bars += report.bars_of(host, done)
+    shifted = (control.get("__release_shifted") or {}).get("shift") or {}
+    return {"timeline": bars, "decisions": report.decisions(dict(plan), _ends(plan, hostvars), dict(shifted))}
 
 
 def release_unmigrated(plan: Mapping[str, Any], reason: str, seconds: float) -> dict[str, Any]:
@@ -139,6 +164,7 @@ class FilterModule:
             "console_command": console_command,
             "release_order": release_order,
             "release_seen": release_seen,
+            "release_story": release_story,
             "release_unmigrated": release_unmigrated,
             "release_unprepared": release_unprepared,
             "release_verdict": release_verdict,

@@ -57,6 +57,12 @@ options:
   given_up:
     description: The number of an unfinished release that this one replaces; its record gets the outcome C(failed).
     type: int
+  report:
+    description: A directory on the control node; a release that ends leaves a page there, its path is in the result as C(report).
+    type: str
+  story:
+    description: What the page tells besides the record - C(stack), C(environment), C(plan), C(timeline), C(decisions), C(target_groups).
+    type: dict
   result_file:
     description: A file on the control node, relative to where ansible was started.
     type: str
