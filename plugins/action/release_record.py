@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.utils.display import Display
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, figures, lock, records, report, verdict
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, figures, lock, notices, records, report, verdict
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document
 from ansible_collections.flotilla.ec2.plugins.modules.release_record import DOCUMENTATION
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
@@ -58,8 +58,22 @@ class ActionModule(ReleaseAction):
             result["report"] = self._report(arguments, result)
         if arguments["result_file"]:
             write_result(arguments["result_file"], result)
-        outcome: dict[str, Any] = {"warnings": [warning]} if warning else {}
+        warnings = [warning] if warning else []
+        if arguments["notices"] and not self.check:
+            warnings += self._tell(arguments, written, result)
+        outcome: dict[str, Any] = {"warnings": warnings} if warnings else {}
         return {"changed": bool(written) and arguments["outcome"] not in ("failed", "refused"), "record": written, **outcome}
+
+    @staticmethod
+    def _tell(arguments: dict[str, Any], written: Document, result: Document) -> list[str]:
+        """Tell those who want to know what stands in the record now; what could not be told."""
+        root = str(arguments["parameter_root"] or "").split("/")
+        stack, environment = (root[3], root[2]) if len(root) > 3 else ("", "")
+        latest = {**written, **(written.get("later") or [{}])[-1]}
+        if arguments["outcome"] == "started":
+            latest = {**written, **arguments["record"], "outcome": "started"}
+        told = notices.event(stack, environment, str(arguments["service"]), latest, result)
+        return notices.send(arguments["notices"], told, lambda service: api.client(service, arguments["region"], hurried=True))
 
     def _report(self, arguments: dict[str, Any], result: Document) -> str:
         """Leave a page about the release. Without the load balancer's figures when they are not to be had: a page fails no release."""
@@ -95,12 +109,12 @@ class ActionModule(ReleaseAction):
                 read = api.read_parameter(api.client("ssm", region), f"{arguments['parameter_root']}/outputs")
                 bucket = read[0].get("bucket") if read else None
             if not bucket:
-                return {}, ""  # nothing is provisioned
+                return document, ""  # nothing is provisioned
             s3 = api.client("s3", region)
             api.write_object(s3, bucket, f"{records.refusals(service)}{now:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}.json", document)
             api.delete_objects(s3, bucket, api.list_keys(s3, bucket, records.refusals(service))[:-REFUSALS])
         except (api.ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
-            return {}, f"the refusal could not be recorded: {error}"
+            return document, f"the refusal could not be recorded: {error}"
         return document, ""
 
     def _record(self, arguments: dict[str, Any]) -> Document:

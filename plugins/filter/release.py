@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import console, order, report, verdict
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import console, hooks, order, report, verdict
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 
 
@@ -110,6 +110,11 @@ def release_unmigrated(plan: Mapping[str, Any], reason: str, seconds: float) -> 
     return verdict.unmigrated(dict(plan), reason, round(float(seconds), 1))
 
 
+def release_hook_problems(named: Any) -> list[str]:
+    """What is wrong with the hooks of a release."""
+    return hooks.problems(named)
+
+
 def release_order(model: Mapping[str, Any]) -> list[str]:
     """The names of a model's services in the order in which they are released."""
     return order.of_model(list(model["services"]))
@@ -162,6 +167,7 @@ class FilterModule:
         return {
             "certificate_for": certificate_for,
             "console_command": console_command,
+            "release_hook_problems": release_hook_problems,
             "release_order": release_order,
             "release_seen": release_seen,
             "release_story": release_story,

@@ -57,6 +57,9 @@ options:
   given_up:
     description: The number of an unfinished release that this one replaces; its record gets the outcome C(failed).
     type: int
+  notices:
+    description: Who is told of it - C(sns_topic_arn), C(webhook_url), C(event_bus). What cannot be sent is a warning.
+    type: dict
   report:
     description: A directory on the control node; a release that ends leaves a page there, its path is in the result as C(report).
     type: str

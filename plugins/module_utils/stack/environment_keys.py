@@ -191,6 +191,25 @@ ENVIRONMENT = Key(
             default={},
             keys={"keep": Key("Releases kept per service on hosts and in records.", type="int", default=10, minimum=2, maximum=1000)},
         ),
+        "notices": Key(
+            "Who is told when a release begins, succeeds, fails or is refused.",
+            type="dict",
+            default={},
+            keys={
+                "sns_topic_arn": Key("SNS topic.", pattern=r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:\S+", pattern_text="the ARN of a topic"),
+                "webhook_url": Key(
+                    "Address that gets the record as JSON by POST; its `text` is for chat programs.",
+                    pattern=r"https?://\S+",
+                    pattern_text="an address such as https://hooks.example.org/…",
+                ),
+                "event_bus": Key(
+                    "EventBridge bus, by name (`default`) or ARN; the event's source is `flotilla.release`.",
+                    pattern=r"[A-Za-z0-9._/:-]+",
+                    pattern_text="a name or an ARN",
+                    example="default",
+                ),
+            },
+        ),
         "fleets": Key(
             "Sizes that differ from the stack file's, by fleet.",
             type="map",

@@ -124,6 +124,7 @@ def build(stack: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
         "fleets": [_fleet(name, fleet, stack["services"], environment["zones"], prefix, tags) for name, fleet in stack["fleets"].items()],
         "services": [_service(name, stack, environment["name"], prefix, f"flotilla/{root}") for name in stack["services"]],
         "releases": {"keep": environment["releases"]["keep"]},
+        "notices": {name: environment["notices"].get(name) for name in ("sns_topic_arn", "webhook_url", "event_bus")},
     }
 
 
