@@ -77,6 +77,7 @@ class ActionModule(ReleaseAction):
                 number = plan.restart_number(pointer, unfinished, name)
             else:
                 number = plan.rollback_number(pointer, unfinished, plan.asked_number(arguments["rollback_to"], kept, name), name)
+            self._passable(s3, outputs["bucket"], name, number, pointer, kept, arguments)
             record = records.load_target(s3, outputs["bucket"], name, number, kept)
             to = {key: record.get(key) for key in ("number", "digest", "tag", "image", "configuration", "configuration_checksum", "revision", "previous")}
         else:
@@ -104,7 +105,18 @@ class ActionModule(ReleaseAction):
             "finished_before": (before or {}).get("outcome") in (None, "succeeded"),
             "to": to,
             "message": arguments["message"] or "",
+            "irreversible": arguments["irreversible"],
+            "database": (model.get("database") or {}).get("identifier"),
         }
+
+    @staticmethod
+    def _passable(s3: Any, bucket: str, name: str, number: int, pointer: Document | None, kept: list[int], arguments: dict[str, Any]) -> None:
+        """Refuse to go back past a migration that cannot be undone."""
+        if arguments["past_irreversible"] or arguments["verb"] != "rollback" or number not in kept:
+            return
+        later = [records.load(s3, bucket, name, one) or {} for one in kept if one > number]
+        if barred := plan.barrier(number, pointer, later, name):
+            raise ReleaseError(barred)
 
     def _plan(self, arguments: dict[str, Any]) -> dict[str, Any]:
         request = arguments["request"]
@@ -122,6 +134,7 @@ class ActionModule(ReleaseAction):
         recreate = service.get("strategy") == "recreate"
         release = service.get("release") or {}
         migration = None if made.problems else plan.migration_of(request, made.number, made.steps, made.acting)
+        final = plan.irreversible(request, made.number, migration)
         outcome: dict[str, Any] = {
             "changed": self.check and bool(made.batches),
             "diff": {
@@ -146,15 +159,20 @@ class ActionModule(ReleaseAction):
                 "pauses": plan.pauses(made.batches, int(release.get("pause_seconds") or 0)),
                 "draining": {host: not recreate and in_group(seen[host]["target"] or NOT_REGISTERED) for host in made.acting},
                 "recreate": recreate,
+                "irreversible": final,
                 "migration": migration,
                 "migrating": [migration["host"]] if migration and not migration["done"] and not self.check else [],
                 "unchanged": made.unchanged,
                 "minimum": made.minimum if request["from"] else 0,
                 "finish_record": made.unchanged and not request["finished_before"],
-                "ways_back": {host: plan.way_back(seen[host], made.number, request["from"]) for host in made.acting},
+                "ways_back": {
+                    host: {"action": "barred", "number": None} if final else plan.way_back(seen[host], made.number, request["from"]) for host in made.acting
+                },
                 "text": text,
                 "given_up": request["unfinished"]["number"] if request["unfinished"] and int(request["unfinished"]["number"]) != made.number else None,
-                "record": self._record(request, made) | ({"lock_taken_from": arguments["taken_from"]} if arguments["taken_from"] else {}),
+                "record": self._record(request, made)
+                | ({"irreversible": final} if final else {})
+                | ({"lock_taken_from": arguments["taken_from"]} if arguments["taken_from"] else {}),
                 "result": plan.result(made, "unchanged" if made.unchanged else "planned", text),
             },
         }

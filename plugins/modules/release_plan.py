@@ -39,6 +39,14 @@ options:
   revision:
     description: The source revision of the image, for the record.
     type: str
+  irreversible:
+    description: Nobody goes back past the migration of this release. A snapshot of the database is taken first.
+    type: bool
+    default: false
+  past_irreversible:
+    description: Go back past such a migration, for the data are as they were before it.
+    type: bool
+    default: false
   message:
     description: Why it is released, for the record.
     type: str

@@ -213,6 +213,35 @@ def migration_of(request: Document, number: int, steps: dict[str, str], acting: 
     return {"host": host, "command": wanted["command"], "timeout_seconds": wanted["timeout_seconds"], "done": noted.get("outcome") == "succeeded"}
 
 
+def irreversible(request: Document, number: int, migration: Document | None) -> Document:
+    """What makes going back past this release impossible: C({snapshot}), the name of the database's snapshot or None; {} of any other release."""
+    unfinished = request["unfinished"] or {}
+    known = (unfinished.get("irreversible") or {}) if int(unfinished.get("number") or 0) == number else {}
+    if known or not (request.get("irreversible") and migration):
+        return dict(known)
+    database = request.get("database")
+    return {"snapshot": f"{database}-release-{number}" if database else None}
+
+
+def barrier(target: int, pointer: Document | None, kept: list[Document], service: str) -> str:
+    """Why nobody may go back to a release, or an empty text: a migration after it cannot be undone.
+
+    What succeeded after the current release was gone back from already, so that it bars nothing; what failed there has left its migration.
+    """
+    current = int((pointer or {}).get("number") or 0)
+    for record in kept:
+        done = (record.get("migration") or {}).get("outcome") in ("started", "succeeded")
+        passed = int(record["number"]) > current and record.get("outcome") == "succeeded"
+        if int(record["number"]) > target and record.get("irreversible") and done and not passed:
+            snapshot = record["irreversible"].get("snapshot")
+            restore = f"restore the snapshot {snapshot} (docs/operations.md, Migrations)" if snapshot else "restore the data as they were before it"
+            return (
+                f"release {record['number']} of {service} has run a migration that cannot be undone; release {target} does not know the database as it is "
+                f"since. Way out: deploy.yml with a release that does; or {restore}, then the same command with -e release_past_irreversible=true."
+            )
+    return ""
+
+
 @dataclass
 class Plan:
     """A request with its hosts: what is done where, and why it must not be done if there are problems."""
@@ -274,6 +303,9 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
             "Fix: mend them first (status.yml shows why), or release in spite of it with -e release_min_healthy=0."
         )
         return plan
+    pointed = bool(pointer) and int(pointer["number"]) == plan.number
+    if request.get("irreversible") and not pointed and not ((to["configuration"] or {}).get("migration") and request["verb"] == "deploy"):
+        plan.problems.append("release_irreversible: this release runs no migration. Fix: leave it out, or give the service a migration.")
     plan.batches, stuck = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once=first)
     if stuck:
         plan.problems.append(
@@ -358,6 +390,11 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     if migration:
         how = "has been run already" if migration["done"] else f"runs once on {migration['host']}, before any host leaves service"
         row("migration", f"{' '.join(migration['command'])}  {how}")
+    if final := irreversible(request, plan.number, migration):
+        row(
+            "no way back",
+            f"the migration cannot be undone; before it, the database's snapshot {final['snapshot']}" if final["snapshot"] else "no database, no snapshot",
+        )
     if plan.batches and service.get("strategy") == "recreate":
         row("outage", f"{name} stops, then starts: away for that time, at most {release_deadline(service)} s and its grace of {service.get('grace_seconds')} s")
     elif plan.batches and pointer:

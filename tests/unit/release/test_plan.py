@@ -288,3 +288,42 @@ def test_a_release_number_is_read(wanted: Any, number: int | None) -> None:
 def test_a_release_number_that_is_none_is_refused() -> None:
     with pytest.raises(ReleaseError, match="'banana' is no release number; web has: 1, 2. Fix: -e to="):
         plan.asked_number("banana", [1, 2], "web")
+
+
+def final(**more: Any) -> dict[str, Any]:
+    asked = request(**{"irreversible": True, "database": "hello-local"} | more)
+    asked["to"]["configuration"] = {**asked["to"]["configuration"], "migration": {"command": ["migrate"], "timeout_seconds": 60}}
+    return asked
+
+
+def test_a_migration_that_cannot_be_undone_is_preceded_by_a_snapshot() -> None:
+    made = plan.make(final(), {"i-1": host(), "i-2": host()})
+    assert made.problems == []
+    assert "cannot be undone; before it, the database's snapshot hello-local-release-2" in plan.page(made, NOW)
+    again = {**final()["to"], "number": 2, "who": "me", "when": NOW.isoformat(), "irreversible": {"snapshot": "s"}}
+    assert plan.irreversible(final(unfinished=again, irreversible=False), 2, None) == {"snapshot": "s"}
+    assert plan.irreversible(request(), 2, {"host": "i-1"}) == {}
+
+
+def test_what_has_no_migration_cannot_be_irreversible() -> None:
+    made = plan.make(request(irreversible=True), {"i-1": host(), "i-2": host()})
+    assert any("runs no migration" in text for text in made.problems)
+
+
+@pytest.mark.parametrize(
+    ("record", "target", "barred"),
+    [
+        ({"number": 3, "outcome": "succeeded"}, 2, True),
+        ({"number": 3, "outcome": "succeeded"}, 3, False),
+        ({"number": 4, "outcome": "failed"}, 2, True),  # it failed after its migration
+        ({"number": 4, "outcome": "succeeded"}, 2, False),  # gone back from already
+        ({"number": 3, "outcome": "succeeded", "irreversible": None}, 2, False),
+        ({"number": 4, "outcome": "failed", "migration": {"outcome": "failed"}}, 2, False),
+    ],
+)
+def test_nobody_goes_back_past_it(record: dict[str, Any], target: int, barred: bool) -> None:
+    kept = {"irreversible": {"snapshot": "hello-release-3"}, "migration": {"outcome": "succeeded"}} | record
+    text = plan.barrier(target, {"number": 3}, [kept], "web")
+    assert bool(text) is barred
+    if barred:
+        assert "hello-release-3" in text and "release_past_irreversible=true" in text and "deploy.yml" in text
