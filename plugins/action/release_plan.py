@@ -135,6 +135,7 @@ class ActionModule(ReleaseAction):
         release = service.get("release") or {}
         migration = None if made.problems else plan.migration_of(request, made.number, made.steps, made.acting)
         final = plan.irreversible(request, made.number, migration)
+        noted = {"irreversible": final, "lock_taken_from": arguments["taken_from"]}
         outcome: dict[str, Any] = {
             "changed": self.check and bool(made.batches),
             "diff": {
@@ -170,9 +171,7 @@ class ActionModule(ReleaseAction):
                 },
                 "text": text,
                 "given_up": request["unfinished"]["number"] if request["unfinished"] and int(request["unfinished"]["number"]) != made.number else None,
-                "record": self._record(request, made)
-                | ({"irreversible": final} if final else {})
-                | ({"lock_taken_from": arguments["taken_from"]} if arguments["taken_from"] else {}),
+                "record": self._record(request, made) | {key: value for key, value in noted.items() if value},
                 "result": plan.result(made, "unchanged" if made.unchanged else "planned", text),
             },
         }

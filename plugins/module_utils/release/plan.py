@@ -391,10 +391,8 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
         how = "has been run already" if migration["done"] else f"runs once on {migration['host']}, before any host leaves service"
         row("migration", f"{' '.join(migration['command'])}  {how}")
     if final := irreversible(request, plan.number, migration):
-        row(
-            "no way back",
-            f"the migration cannot be undone; before it, the database's snapshot {final['snapshot']}" if final["snapshot"] else "no database, no snapshot",
-        )
+        saved = f"before it, the database's snapshot {final['snapshot']}" if final["snapshot"] else "no database, no snapshot"
+        row("no way back", f"the migration cannot be undone; {saved}")
     if plan.batches and service.get("strategy") == "recreate":
         row("outage", f"{name} stops, then starts: away for that time, at most {release_deadline(service)} s and its grace of {service.get('grace_seconds')} s")
     elif plan.batches and pointer:
