@@ -55,7 +55,10 @@ class ActionModule(ReleaseAction):
             written = self._record(arguments)
         result = dict(arguments["result"] or {})
         if written and arguments["report"] and arguments["outcome"] in ("succeeded", "failed"):
-            result["report"] = self._report(arguments, result)
+            try:
+                result["report"] = self._report(arguments, result)
+            except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+                display.warning(f"no page about this release could be written to {arguments['report']}: {error!r}")
         if arguments["result_file"]:
             write_result(arguments["result_file"], result)
         warnings = [warning] if warning else []

@@ -87,14 +87,32 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
     """What became of the release: C({outcome, reason, hosts, phases, revert, result})."""
     marks = _marks(plan, hostvars["localhost"])
     phases = {phase: round(after - at, 1) for (phase, at), (_next, after) in zip(marks, marks[1:], strict=False)}
-    return verdict.judge(dict(plan), _ends(plan, hostvars), phases)
+    return verdict.accompanied(verdict.judge(dict(plan), _ends(plan, hostvars), phases), _joined(hostvars))
+
+
+def _joined(hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
+    """Host that was born during the release → why it has not got it, or None."""
+    control = hostvars["localhost"]
+    found = {}
+    for host in (control.get("__release_newcomers") or {}).get("hosts") or []:
+        variables: Mapping[str, Any] = hostvars.get(host) or {}
+        reason = variables.get("__release_unjoined") or control.get("__release_unjoined") or "it does not answer"
+        found[host] = None if variables.get("__release_joined") else str(reason)
+    return found
 
 
 DONE = {"drain": "__release_drained", "start": "__release_activated", "healthy": "__release_served", "back": "__release_restored"}
 
 
 def release_story(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What happened when, and what was decided: C({timeline, decisions})."""
+    """What happened when, and what was decided: C({timeline, decisions}). A page must not keep a release from being written down: it may be empty."""
+    try:
+        return _story(plan, hostvars)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        return {"timeline": [], "decisions": [f"what was done could not be put together: {error!r}"]}
+
+
+def _story(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     control = hostvars["localhost"]
     marks = _marks(plan, control)
     bars = [{"lane": "release", "what": phase, "from": at, "to": after} for (phase, at), (_next, after) in zip(marks, marks[1:], strict=False)]

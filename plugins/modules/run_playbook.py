@@ -14,7 +14,7 @@ description:
   - Runs on the control node. This is an action plugin.
 options:
   playbook:
-    description: The playbook's file.
+    description: The playbook, its file or the full name that a collection gives it.
     type: str
     required: true
   variables:

@@ -196,7 +196,15 @@ def target_health(elbv2: Any, group: str, target: str | None = None) -> dict[str
     }
 
 
-# ---- Auto Scaling
+# ---- instances and Auto Scaling
+
+
+def instance_states(ec2: Any, hosts: list[str]) -> dict[str, str]:
+    """Instance id → state, of those that exist (a filter, for an id that is unknown yet fails the call)."""
+    if not hosts:
+        return {}
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=[{"Name": "instance-id", "Values": hosts}])
+    return {one["InstanceId"]: one["State"]["Name"] for page in pages for row in page["Reservations"] for one in row["Instances"]}
 
 
 def auto_scaling_groups(autoscaling: Any, names: list[str]) -> dict[str, Document]:

@@ -9,6 +9,8 @@ user guide, "Suspend-resume processes" and "Health checks for instances in an Au
 
 from __future__ import annotations
 
+from typing import Any
+
 FIGHTING = ["AZRebalance", "AlarmNotification", "HealthCheck", "ReplaceUnhealthy", "ScheduledActions"]
 
 
@@ -20,6 +22,12 @@ def to_suspend(suspended: list[str], wanted: list[str] | None = None) -> list[st
 def to_resume(suspended: list[str], ours: list[str]) -> list[str]:
     """What we had suspended and still is."""
     return sorted(set(suspended) & set(ours))
+
+
+def newcomers(groups: dict[str, dict[str, Any]], known: list[str]) -> list[str]:
+    """The instances of the groups (name → {instances: {id: lifecycle state}}) that are not known; those that are on their way out are none."""
+    found = {host: state for group in groups.values() for host, state in group["instances"].items()}
+    return sorted(host for host, state in found.items() if host not in known and not state.startswith(("Terminat", "Detach", "Warmed")))
 
 
 def merged(first: dict[str, list[str]], second: dict[str, list[str]]) -> dict[str, list[str]]:

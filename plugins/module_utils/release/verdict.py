@@ -96,6 +96,21 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
     return verdict | {"outcome": "failed", "result": ended}
 
 
+def accompanied(ended: Document, joined: dict[str, str | None]) -> Document:
+    """The verdict with the hosts that were born during the release; joined is host → why it could not be brought along, or None."""
+    if not joined:
+        return ended
+    hosts = ended["hosts"] | {host: {"outcome": "unjoined" if why else "joined", "seconds": None} for host, why in joined.items()}
+    mend = "Fix: configure.yml, then deploy.yml with this tag."
+    lines = [
+        f"{host} was born during the release and could not be brought along: {why}. {mend}" if why else f"{host} was born during the release and has it too."
+        for host, why in sorted(joined.items())
+    ]
+    result = ended["result"] | {"hosts": hosts, "message": "\n".join([ended["result"]["message"], *lines])}
+    behind = sorted([*ended["result"].get("needs_hand", []), *[host for host, why in joined.items() if why]])
+    return ended | {"hosts": hosts, "result": result | ({"needs_hand": behind} if behind else {})}
+
+
 def unmigrated(plan: Document, reason: str, seconds: float) -> Document:
     """C({reason, hosts, result}) of a release whose migration has failed: no host has left service."""
     name, number = plan["result"]["service"], plan["number"]

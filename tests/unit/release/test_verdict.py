@@ -130,3 +130,13 @@ def test_so_many_hosts_may_be_missing_when_a_release_begins() -> None:
     ends = {"i-1": {"prepared": True}, "i-2": {"message": "disk full"}}
     assert verdict.unprepared(ends, 1) == ""
     assert verdict.unprepared({"i-2": {"message": "disk full"}}, 1) != ""
+
+
+def test_a_host_that_was_born_meanwhile_is_told_of() -> None:
+    ended = verdict.judge(PLAN, dict.fromkeys(PLAN["rolling"], DONE), {})
+    assert verdict.accompanied(ended, {}) == ended
+    seen = verdict.accompanied(ended, {"i-8": None, "i-9": "disk full"})
+    assert seen["outcome"] == "succeeded" and seen["result"]["needs_hand"] == ["i-9"]
+    assert seen["hosts"]["i-8"]["outcome"] == "joined" and seen["result"]["hosts"]["i-9"]["outcome"] == "unjoined"
+    assert "i-8 was born during the release and has it too." in seen["result"]["message"]
+    assert "i-9 was born during the release and could not be brought along: disk full" in seen["result"]["message"]

@@ -1,0 +1,37 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Instances that are younger than the release; documented in plugins/modules/release_newcomers.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, processes
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import Clock
+from ansible_collections.flotilla.ec2.plugins.modules.release_newcomers import DOCUMENTATION
+from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
+
+POLL_SECONDS = 1.0
+
+
+def running(autoscaling: Any, ec2: Any, groups: list[str], known: list[str], wait_seconds: float, clock: Clock) -> list[str]:
+    """The instances of the groups that are not known and run, those that are still pending waited for."""
+    deadline = clock.now() + wait_seconds
+    while True:
+        found = processes.newcomers(api.auto_scaling_groups(autoscaling, groups), known)
+        states = api.instance_states(ec2, found)
+        pending = [host for host in found if states.get(host) == "pending"]
+        if not pending or clock.now() >= deadline:
+            return [host for host in found if states.get(host) == "running"]
+        clock.sleep(POLL_SECONDS)
+
+
+class ActionModule(ReleaseAction):
+    """Ask the groups."""
+
+    DOCUMENTATION = DOCUMENTATION
+
+    def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        autoscaling, ec2 = (api.client(service, arguments["region"]) for service in ("autoscaling", "ec2"))
+        hosts = running(autoscaling, ec2, arguments["groups"], arguments["known"], arguments["wait_seconds"], Clock())
+        return {"changed": False, "hosts": hosts}
