@@ -95,7 +95,7 @@ def _joined(hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
     control = hostvars["localhost"]
     found = {}
     for host in (control.get("__release_newcomers") or {}).get("hosts") or []:
-        variables: Mapping[str, Any] = hostvars.get(host) or {}
+        variables = hostvars[host] if host in hostvars else {}  # noqa: SIM401 - of an unknown host hostvars gives something undefined
         reason = variables.get("__release_unjoined") or control.get("__release_unjoined") or "it does not answer"
         found[host] = None if variables.get("__release_joined") else str(reason)
     return found
