@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import random
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +22,8 @@ from tests.e2e.system import System, say, wait_for
 
 pytestmark = pytest.mark.e2e
 NAMED_SECONDS = 30.0
+SEED = 4  # of the moments at which a deploy is killed
+KILLS = 10
 
 
 @pytest.fixture(scope="session")
@@ -143,3 +148,116 @@ def test_a_rollback_to_something_unknown_is_refused(system: System, tags: dict[s
     system.play("rollback", to=number).refused(number, r"Fix: -e to=")
     assert system.result()["exit_code"] == 10
     assert system.containers() == before
+
+
+def test_a_second_release_is_refused_at_once_or_waits(system: System, tags: dict[str, str], whole: None) -> None:
+    """The refusal names owner, message and start; with release_wait_seconds the second follows the first."""
+    first = system.start("deploy", release_tag=tags["v3"], release_message="the first one")
+    try:
+        wait_for("the lock", lambda: system.client("ssm").get_parameters(Names=["/flotilla/local/hello/lock"])["Parameters"], 60, 0.1)
+        run = system.play("deploy", release_tag=tags["v2"]).refused("another release holds the lock", "the first one", r"since 20\d\d-")
+        assert run.seconds < 15
+        system.play("deploy", release_tag=tags["v2"], release_wait_seconds=300).succeeded()
+        assert first.wait(10) == 0
+    finally:
+        if first.poll() is None:
+            os.killpg(first.pid, signal.SIGKILL)
+            first.wait()
+    assert system.versions() == {"v2"}
+
+
+def test_history_plan_and_page_tell_what_was_and_what_would_be(system: System, tags: dict[str, str], whole: None) -> None:
+    history = system.play("history").succeeded().output
+    for text in ("web: release", "succeeded", "failed", "refused", "phases: look", "another release holds the lock", "exited with code 3"):
+        assert text in history
+    before = system.containers()
+    plan = system.play("plan", release_tag=tags["v3"], flotilla_stack=painted(system)).succeeded().output
+    for text in ("from          release", "+ COLOUR  ********", "on failure    every host goes back", "expected      about", "COLOUR=********"):
+        assert text in plan
+    assert "crimson" not in plan
+    assert system.containers() == before
+    assert system.result()["outcome"] == "planned"
+
+
+def painted(system: System) -> dict[str, Any]:
+    """The stack with one more setting."""
+    stack = system.stack_facts()
+    stack["services"]["web"]["environment"] |= {"COLOUR": "crimson"}
+    return stack
+
+
+def test_own_steps_run_at_their_points_and_one_that_fails_takes_the_host_back(system: System, tags: dict[str, str], whole: None) -> None:
+    steps = system.build / "steps"
+    steps.mkdir(exist_ok=True)
+    told = steps / "told.txt"
+    note = "- ansible.builtin.shell: echo {{ point }} {{ release_facts.service }} {{ release_facts.number }} >> {{ file }}\n  delegate_to: localhost\n  become: false\n"
+    hooks = {}
+    for point in ("before_lock", "before_prepare", "before_host", "after_host", "after_release"):
+        file = steps / f"{point}.yml"
+        file.write_text(note.replace("{{ point }}", point).replace("{{ file }}", str(told)))
+        hooks[point] = str(file)
+    with system.load("steps"):
+        system.play("deploy", release_tag=tags["v3"], release_hooks=hooks).succeeded()
+    points = [line.split()[0] for line in told.read_text().splitlines()]
+    assert points == ["before_lock", "before_prepare", "before_host", "after_host", "before_host", "after_host", "after_release"]
+    page = next(system.build.glob("releases/web-*.html"), None) or next(iter(sorted((system.build.parents[1] / "releases").glob("web-*.html"))))
+    assert "<svg" in page.read_text()
+    (steps / "smoke.yml").write_text("- ansible.builtin.fail:\n    msg: the smoke test says no\n")
+    system.play("deploy", release_tag=tags["v2"], release_hooks={"before_traffic": str(steps / "smoke.yml")}).refused("the smoke test says no")
+    assert system.versions() == {"v3"}
+
+
+def test_a_host_that_is_born_during_a_release_has_it_at_its_end(system: System, tags: dict[str, str], whole: None) -> None:
+    group = system.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]["AutoScalingGroupName"]
+    deploy = system.start("deploy", release_tag=tags["v2"])
+    try:
+        wait_for("the release", lambda: set(system.targets().values()) != {"healthy"}, 120, 0.2)
+        system.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=3)
+        assert deploy.wait(400) == 0
+    finally:
+        if deploy.poll() is None:
+            os.killpg(deploy.pid, signal.SIGKILL)
+            deploy.wait()
+    system.healthy(3)
+    assert len(system.instances()) == 3 and system.versions(30) == {"v2"}
+    assert "joined" in [row["outcome"] for row in system.result()["hosts"].values()]
+    system.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=2)
+    wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_a_release_killed_at_any_moment_is_finished_or_undone(system: System, tags: dict[str, str], whole: None, kill: int) -> None:
+    """kill -9 of ansible and its children at ten moments of a release chosen by a seed; then the same command, or rollback."""
+    dice = random.Random(f"{SEED} {kill}")
+    took = json.loads((system.build / "timeline.json").read_text()) if (system.build / "timeline.json").exists() else 0.0
+    if not took:
+        took = system.play("deploy", release_tag=tags["v1"]).succeeded().seconds
+        (system.build / "timeline.json").write_text(json.dumps(took))
+    now = next(iter(system.versions(4)))
+    other = "v2" if now != "v2" else "v3"
+    moment, undone = took * (kill + dice.random()) / KILLS, dice.random() < 0.4
+    with system.load(f"kill-{kill}"):
+        deploy = system.start("deploy", release_tag=tags[other])
+        time.sleep(moment)
+        over = deploy.poll() is not None
+        if not over:
+            os.killpg(deploy.pid, signal.SIGKILL)
+            deploy.wait()
+        say(f"kill {kill}: after {moment:.1f} of {took:.0f} s, targets {system.targets()}, then {'rollback' if undone else 'the same'}")
+        begun = system.client("s3").list_objects_v2(Bucket=system.outputs()["bucket"], Prefix="releases/web/0").get("Contents", [])
+        if undone and not over and started(system, begun):
+            system.play("rollback").succeeded()
+            wanted = now
+        else:
+            system.play("deploy", release_tag=tags[other]).succeeded()
+            wanted = other
+        system.healthy()
+    assert system.versions() == {wanted}
+    assert len({text.split()[-1] for text in system.containers().values()}) == 1, "mixed images"
+
+
+def started(system: System, keys: list[dict[str, Any]]) -> bool:
+    """Whether the newest record is that of a release that was begun and has not ended."""
+    newest = max(row["Key"] for row in keys)
+    body = system.client("s3").get_object(Bucket=system.outputs()["bucket"], Key=newest)["Body"].read()
+    return bool(json.loads(body)["outcome"] == "started")
