@@ -177,7 +177,8 @@ class System:
         """What every playbook is called with: the inventory, the example's stack file but for the seconds above, and variables."""
         file = self.build / "stack.yml"
         file.write_text(yaml.safe_dump({"flotilla_stack": self.stack_facts()}, sort_keys=False), encoding="utf-8")
-        variables = {"release_result_file": str(self.build / "release.json"), **self.variables, **variables}
+        kept = {"release_result_file": str(self.build / "release.json"), "release_report_directory": str(self.build / "releases")}
+        variables = {**kept, **self.variables, **variables}
         return ["-i", str(self.inventory), "-e", f"@{file}", *(word for name, value in variables.items() for word in ("-e", json.dumps({name: value})))]
 
     def at_a_terminal(self, arguments: list[str], *lines: str, prompt: str, timeout: float = 60.0) -> Run:
