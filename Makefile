@@ -50,6 +50,9 @@ test-roles: setup ## Molecule, each role or one [ROLE=service]
 test-e2e: setup ## End to end, all stacks or one [STACK=sums]
 	@$(VENV)/bin/python -m tools.suite e2e $(if $(filter-out undefined file default,$(origin STACK)),--stack $(STACK))
 
+bench: setup ## Measure releases under load [HOSTS=2,4,8]
+	@$(VENV)/bin/python -m tests.bench --hosts $(or $(HOSTS),2,4,8) --write
+
 docs: venv ## Write the references below docs/ from their specifications
 	@$(VENV)/bin/python tools/reference.py
 
@@ -57,4 +60,4 @@ lock: venv ## Lock the newest versions that requirements.in allows
 	@$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --custom-compile-command 'make lock' requirements.in --output-file requirements.txt
 
-.PHONY: help setup venv demo down clean cloud-up cloud-down cloud-status test lint test-unit test-roles test-e2e docs lock
+.PHONY: help setup venv demo down clean cloud-up cloud-down cloud-status test lint test-unit test-roles test-e2e bench docs lock

@@ -46,9 +46,10 @@ PLACES = {
     "todo": (5101, "198.19.240.0/20"),
     "sums": (5121, "198.19.96.0/20"),
     "releases": (4751, "198.19.64.0/20"),
+    "bench": (4751, "198.19.64.0/20"),
 }
 # Tests that are not about a stack of their own: the example that they release, without what is not needed for that.
-EXAMPLES = {"releases": "hello"}
+EXAMPLES = {"releases": "hello", "bench": "hello"}
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal does with colours and cursor
 T = TypeVar("T")

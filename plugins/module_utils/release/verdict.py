@@ -142,7 +142,7 @@ def _stands(plan: Document, ends: dict[str, Document]) -> list[str]:
         outcome = end.get("outcome")
         number = plan["ways_back"][host]["number"] if outcome == "back" else plan["number"]
         if outcome == "out":
-            mend = f"deploy.yml with the tag of release {older}, or rollback.yml" if older else "deploy.yml with a tag that works"
+            mend = f"deploy.yml with the tag of release {older}" if older else "deploy.yml with a tag that works"
             if plan.get("irreversible"):
                 mend = "deploy.yml with a release that works with the database as it is now"
             gone = "If the host is gone: end the instance, the Auto Scaling group replaces it."

@@ -1,0 +1,39 @@
+"""What a bench makes of its runs."""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+from tests.bench import figures
+
+OUTPUT = """
+Saturday 21 November 2026  10:00:00 +0000 (0:00:01.000)       0:00:30.000 *****
+===============================================================================
+flotilla.ec2.release : Roll | Drain ------------------------------------- 8.52s
+flotilla.ec2.release : Roll | Start the new release --------------------- 2.01s
+"""
+
+
+def run(what: str, seconds: float, **more: Any) -> dict[str, Any]:
+    return {"strategy": "rolling", "what": what, "hosts": 2, "seconds": seconds, "phases": {"roll": 20.0}, "tasks": figures.tasks(OUTPUT)} | more
+
+
+RUNS = [run("deploy", 30.0), run("deploy", 50.0), run("deploy", 31.0), run("warm up", 5.0)]
+
+
+def test_the_tasks_of_a_run_are_read() -> None:
+    assert figures.tasks(OUTPUT) == {"flotilla.ec2.release : Roll | Drain": 8.52, "flotilla.ec2.release : Roll | Start the new release": 2.01}
+
+
+def test_the_overhead_is_what_is_beyond_the_floor() -> None:
+    hosts = {"i-1": {"seconds": 33.0, "steps": {"drain": 8.0, "start": 2.0}}, "i-2": {"seconds": None}}
+    assert figures.overhead(hosts, {"interval_seconds": 5, "healthy_threshold": 2}, 10) == 10.0
+    assert figures.overhead({}, {"interval_seconds": 5, "healthy_threshold": 2}, 10) is None
+
+
+def test_medians_stand_beside_kamals() -> None:
+    text = figures.table(RUNS)
+    assert "| rolling | deploy | 31.0 | 8.6 |" in text and "| rolling | warm up | 5.0 | – |" in text
+    assert "Roll | Drain 8.52" in figures.split(RUNS) and "roll 20" in figures.split(RUNS)
+    assert len(ElementTree.fromstring(figures.chart(RUNS)).findall("{http://www.w3.org/2000/svg}rect")) == 3
