@@ -41,6 +41,15 @@ def prune(s3: Any, bucket: str, service: str, keep: int, spared: set[int]) -> No
         display.warning(f"the oldest records of {service} could not be removed: {error}")
 
 
+def spare(record: Document, region: str) -> None:
+    """Keep the registry from removing the image of a release. Bookkeeping, too."""
+    repository = str(record["image"]).partition("/")[2].partition("@")[0]
+    try:
+        api.keep_image(api.client("ecr", region, hurried=True), repository, str(record["digest"]))
+    except (api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
+        display.warning(f"the registry may remove the image of this release once it is old, for it could not be tagged in {repository}: {error}")
+
+
 class ActionModule(ReleaseAction):
     """Pointer, record, result file."""
 
@@ -150,6 +159,8 @@ class ActionModule(ReleaseAction):
             ssm = api.client("ssm", region)
             ssm.put_parameter(Name=arguments["pointer"], Value=json.dumps(pointer), Type="String", Overwrite=True)
         api.write_object(s3, bucket, key, document)
+        if arguments["keep"] and arguments["outcome"] == "succeeded":
+            spare(record, region)
         if arguments["keep"] and arguments["outcome"] == "succeeded":
             prune(s3, bucket, service, arguments["keep"], {int(one) for one in (record["number"], record["previous"]) if one})
         return document

@@ -25,6 +25,7 @@ except ImportError as error:
     IMPORT_ERROR = str(error)
 
 Document = dict[str, Any]
+RELEASED = "released-"  # tags of images that were released; the lifecycle policy of role registry spares them
 
 
 class ReleaseError(Exception):
@@ -164,16 +165,30 @@ def find_image(ecr: Any, repository: str, tag: str) -> Document | None:
 def newest_images(ecr: Any, repository: str) -> list[Document]:
     """All tagged images of a repository, newest push first."""
     pages = ecr.get_paginator("describe_images").paginate(repositoryName=repository)
-    images = [image(row) for page in pages for row in page["imageDetails"] if row.get("imageTags")]
+    images = [one for page in pages for row in page["imageDetails"] if (one := image(row))["tags"]]
     return sorted(images, key=lambda row: row["pushed_at"] or "", reverse=True)
 
 
+def keep_image(ecr: Any, repository: str, digest: str) -> bool:
+    """Give an image the tag that its repository's lifecycle policy spares; False when it has it already, or is no more."""
+    found = ecr.batch_get_image(repositoryName=repository, imageIds=[{"imageDigest": digest}]).get("images") or []
+    if not found:
+        return False
+    media = {"imageManifestMediaType": found[0]["imageManifestMediaType"]} if found[0].get("imageManifestMediaType") else {}
+    tag = f"{RELEASED}{digest.removeprefix('sha256:')[:12]}"
+    try:
+        ecr.put_image(repositoryName=repository, imageManifest=found[0]["imageManifest"], imageTag=tag, **media)
+    except (ecr.exceptions.ImageAlreadyExistsException, ecr.exceptions.ImageTagAlreadyExistsException):
+        return False
+    return True
+
+
 def image(detail: Document) -> Document:
-    """An imageDetail of ECR as {digest, tags, pushed_at (ISO) or None}."""
+    """An imageDetail of ECR as {digest, tags (without ours), pushed_at (ISO) or None}."""
     pushed = detail.get("imagePushedAt")
     return {
         "digest": detail["imageDigest"],
-        "tags": sorted(detail.get("imageTags", [])),
+        "tags": sorted(tag for tag in detail.get("imageTags", []) if not tag.startswith(RELEASED)),
         "pushed_at": pushed.isoformat() if pushed else None,
     }
 

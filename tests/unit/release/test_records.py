@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.flotilla.ec2.plugins.action import release_history, release_plan, release_record
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, history, records
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
+from botocore.stub import Stubber
 from moto import mock_aws
 
 POINTER = "/flotilla/local/hello/services/web/release"
@@ -24,7 +25,7 @@ KEYS = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(api, "client", lambda service, region: boto3.client(service, region_name=region, **KEYS))
+    monkeypatch.setattr(api, "client", lambda service, region, **_more: boto3.client(service, region_name=region, **KEYS))
     with mock_aws():
         s3 = boto3.client("s3", region_name="eu-central-1", **KEYS)
         s3.create_bucket(Bucket="releases-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-central-1"})
@@ -177,3 +178,21 @@ def test_the_median_of_the_last_five_is_expected() -> None:
     ]
     assert history.expected(kept, "deploy") == 30
     assert history.expected([], "deploy") is None
+
+
+def test_the_image_of_a_release_gets_the_tag_that_is_spared() -> None:
+    ecr = boto3.client("ecr", region_name="eu-central-1", **KEYS)
+    digest = "sha256:" + "ab" * 32
+    with Stubber(ecr) as stub:
+        asked = {"repositoryName": "hello/web", "imageIds": [{"imageDigest": digest}]}
+        stub.add_response("batch_get_image", {"images": [{"imageManifest": "{}", "imageManifestMediaType": "m"}]}, asked)
+        stub.add_response(
+            "put_image", {}, {"repositoryName": "hello/web", "imageManifest": "{}", "imageManifestMediaType": "m", "imageTag": "released-" + "ab" * 6}
+        )
+        assert api.keep_image(ecr, "hello/web", digest) is True
+        stub.add_response("batch_get_image", {"images": [{"imageManifest": "{}"}]}, asked)
+        stub.add_client_error("put_image", "ImageAlreadyExistsException")
+        assert api.keep_image(ecr, "hello/web", digest) is False
+        stub.add_response("batch_get_image", {"images": []}, asked)
+        assert api.keep_image(ecr, "hello/web", digest) is False
+    assert api.image({"imageDigest": digest, "imageTags": ["released-ab", "v1"]})["tags"] == ["v1"]
