@@ -22,6 +22,8 @@ import pytest
 from tests.e2e.system import System, say, wait_for
 
 pytestmark = pytest.mark.e2e
+# Half an hour: `make test-e2e STACK=releases`.
+BY_NAME = True
 NAMED_SECONDS = 30.0
 SEED = 4  # of the moments at which a deploy is killed
 KILLS = 10
