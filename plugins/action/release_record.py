@@ -60,7 +60,7 @@ class ActionModule(ReleaseAction):
         warning = ""
         if arguments["outcome"] == "refused" and not self.check:
             written, warning = self._refusal(arguments)
-        elif arguments["record"] and not self.check:
+        elif arguments["record"] and arguments["outcome"] and not self.check:
             written = self._record(arguments)
         result = dict(arguments["result"] or {})
         if written and arguments["report"] and arguments["outcome"] in ("succeeded", "failed"):

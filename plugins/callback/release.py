@@ -148,7 +148,8 @@ class CallbackModule(Default):  # type: ignore[misc]
             self.say(f"\n{outcome.get('msg', '')}\n")
         if silent(task.action):
             return
-        seconds = self.board.ends(host, time.time(), health=str((outcome.get("health") or {}).get("state") or ""))
+        health = outcome.get("health")
+        seconds = self.board.ends(host, time.time(), health=str(health.get("state") or "") if isinstance(health, dict) else "")
         if host != CONTROL or seconds >= NOTICEABLE_SECONDS:
             self.line(host, f"{step_of(task.get_name())}  {seconds:.1f} s", "yellow" if outcome.get("changed") else "green")
 
