@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import console, order, verdict
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import colours, console, order, verdict
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 
 
@@ -52,7 +52,7 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
     ends = {}
     for host in plan["rolling"]:
         variables = hostvars[host]
-        looked = ((variables.get("__release_looked") or {}).get("services") or {}).get(plan["result"]["service"]) or {}
+        looked = ((variables.get("__release_looked") or {}).get("services") or {}).get(plan["instance"]) or {}
         logs = variables.get("__release_logs") or {}
         ends[host] = {
             "outcome": variables.get("__release_outcome"),
@@ -68,12 +68,26 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
         marks[2:3] = [("migrate", "__release_started"), ("roll", "__release_migrated")]
     times = [(phase, (control.get(name) or {}).get("at")) for phase, name in marks]
     phases = {phase: round(after - at, 1) for (phase, at), (_next, after) in zip(times, times[1:], strict=False) if at and after}
+    if plan.get("traffic"):
+        return colours.judge(dict(plan), ends, (control.get("__release_shifted") or {}).get("shift") or {}, phases)
     return verdict.judge(dict(plan), ends, phases)
 
 
 def release_unmigrated(plan: Mapping[str, Any], reason: str, seconds: float) -> dict[str, Any]:
     """What becomes of a release whose migration has failed: C({reason, hosts, result})."""
     return verdict.unmigrated(dict(plan), reason, round(float(seconds), 1))
+
+
+def release_failures(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Host → why the release failed on it, of those on which it did; one that has not even begun is one of them."""
+    failures = {host: hostvars[host].get("__release_failure") for host in hosts}
+    begun = {host: hostvars[host].get("__release_started_here") for host in hosts}
+    return {host: str(reason or "the host has ceased to answer") for host, reason in failures.items() if reason or not begun[host]}
+
+
+def release_instances(model: Mapping[str, Any]) -> list[str]:
+    """The names of a model's services on the hosts, each colour for itself."""
+    return [instance for service in model["services"] for instance in service["instances"]]
 
 
 def release_order(model: Mapping[str, Any]) -> list[str]:
@@ -128,6 +142,8 @@ class FilterModule:
         return {
             "certificate_for": certificate_for,
             "console_command": console_command,
+            "release_failures": release_failures,
+            "release_instances": release_instances,
             "release_order": release_order,
             "release_seen": release_seen,
             "release_unmigrated": release_unmigrated,

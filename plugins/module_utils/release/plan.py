@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import colours, records
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, in_group, sentence
 
@@ -217,11 +217,14 @@ class Plan:
     batches: list[list[str]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     minimum: int = 0
+    traffic: Document | None = None  # of a service with two colours
 
     @property
     def unchanged(self) -> bool:
         """Every host is on the release that the pointer names, and in service."""
         pointer = self.request["from"]
+        if self.traffic and self.traffic["shares"]:
+            return False
         return not self.problems and bool(pointer) and int(pointer["number"]) == self.number and all(step == "nothing" for step in self.steps.values())
 
     @property
@@ -230,14 +233,21 @@ class Plan:
         return [host for batch in self.batches for host in batch]
 
 
+def number_of(request: Document) -> int:
+    """The number of the release that a request is for."""
+    to = request["to"]
+    return int(to.get("number") or number_for(to["digest"], to["configuration_checksum"], request["from"], request["unfinished"], request["numbers"]))
+
+
 def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
-    """The plan of a request. minimum overrides the service's own min_healthy."""
+    """The plan of a request. minimum overrides the service's own min_healthy. Of a service with two colours, seen is what the release's colour does."""
     service, to, pointer = request["service"], request["to"], request["from"]
     plan = Plan(request, seen)
     release = service.get("release") or {}
-    plan.number = int(to.get("number") or number_for(to["digest"], to["configuration_checksum"], pointer, request["unfinished"], request["numbers"]))
-    recreate = service.get("strategy") == "recreate"
-    plan.minimum = 0 if recreate else int(release.get("min_healthy", 1)) if minimum is None else minimum
+    plan.number = number_of(request)
+    coloured = bool(service.get("colours"))
+    # Nothing leaves service where the other colour serves, or where an outage is declared.
+    plan.minimum = 0 if coloured or service.get("strategy") == "recreate" else int(release.get("min_healthy", 1)) if minimum is None else minimum
     if not seen:
         plan.problems.append(
             f"fleet {service['fleet']} has no running host. Fix: run provision.yml and configure.yml, or look at the Auto Scaling group's activities."
@@ -247,10 +257,17 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
             f"{host} does not answer: {seen[host].get('message') or 'no reason known'}. Fix: mend it, or end the instance "
             "(aws ec2 terminate-instances --instance-ids " + host + ") so that the Auto Scaling group replaces it, then run configure.yml and this again."
         )
+    if not coloured and colours.live(pointer) != colours.COLOURS[0]:
+        plan.problems.append(
+            f"release {(pointer or {}).get('number')} serves on its {colours.live(pointer)} colour, and strategy is {service.get('strategy')}. "
+            "Fix: release once more with strategy: blue_green, so that blue serves, then change the strategy and run provision.yml."
+        )
     balanced = bool(request["target_group"])
     plan.steps = {host: step_of(row, plan.number, to["digest"], balanced) for host, row in sorted(seen.items())}
-    if request["verb"] == "restart":
+    if request["verb"] == "restart" and not coloured:
         plan.steps = dict.fromkeys(plan.steps, "release")
+    if coloured:
+        plan.traffic = colours.traffic(request, plan.number, request["weights"], plan.steps)
     serving = {host for host, row in seen.items() if (row.get("target") or {}).get("state") == "healthy"} if balanced else {
         host for host, row in seen.items() if row.get("running")
     }  # fmt: skip
@@ -265,7 +282,10 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
             "Fix: mend them first (status.yml shows why), or release in spite of it with -e release_min_healthy=0."
         )
         return plan
-    plan.batches, stuck = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once=first)
+    at_once = first or coloured
+    plan.batches, stuck = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once)
+        plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once=first or coloured
+    )
     if stuck:
         plan.problems.append(
             f"taking {', '.join(stuck)} out of service would leave fewer than min_healthy = {plan.minimum} of {len(seen)} hosts. "
@@ -313,12 +333,12 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     for index, batch in enumerate(plan.batches, 1):
         for host in batch:
             seen = plan.seen[host]
-            had = f"release {seen['release']}" if seen.get("release") else "no release"
+            had = f"release {seen['release']}" if seen.get("release") and not plan.traffic else "no release" if not plan.traffic else plan.traffic["colour"]
             again = request["verb"] == "restart" and seen.get("release") == plan.number
             does = {"release": f"{had} again" if again else f"{had} → {plan.number}", "register": f"back into service on release {plan.number}"}[
                 plan.steps[host]
             ]
-            row(f"batch {index}", f"{host}  {seen.get('zone') or ''}  {does}")
+            row(f"batch {index}" if not plan.traffic else "all at once", f"{host}  {seen.get('zone') or ''}  {does}")
     for host, step in plan.steps.items():
         if step == "nothing":
             row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, in service")
@@ -328,6 +348,9 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
         row("migration", f"{' '.join(migration['command'])}  {how}")
     if plan.batches and service.get("strategy") == "recreate":
         row("outage", f"{name} stops, then starts: away for that time, at most {release_deadline(service)} s and its grace of {service.get('grace_seconds')} s")
+    elif plan.traffic:
+        for title, text in colours.rows(plan.traffic):
+            row(title, text)
     elif plan.batches and pointer:
         row("in service", f"never fewer than {plan.minimum} of {len(plan.seen)}")
     if request.get("expected_seconds") and plan.batches:
