@@ -87,10 +87,8 @@ def traffic(request: Document, number: int, weights: Mapping[str, int], steps: M
 def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
     """A plan's lines about the traffic: (title, text)."""
     colour = found["colour"]
-    if not found["shares"]:
-        return [("traffic", f"stays with {colour}")]
-    if found["first"]:
-        return [("traffic", f"{colour}, when all hosts are healthy")]
+    if found["first"] or not found["shares"]:
+        return [("traffic", f"{colour}, when all hosts are healthy" if found["first"] else f"stays with {colour}")]
     lines = []
     if found["occupied"]:
         lines.append(("traffic", f"{found['now']} % of {colour}, left by a release that was given up, goes back to {found['live']} first"))

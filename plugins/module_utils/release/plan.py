@@ -283,9 +283,8 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
         )
         return plan
     at_once = first or coloured
-    plan.batches, stuck = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once)
-        plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once=first or coloured
-    )
+    divided = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once)
+    plan.batches, stuck = divided
     if stuck:
         plan.problems.append(
             f"taking {', '.join(stuck)} out of service would leave fewer than min_healthy = {plan.minimum} of {len(seen)} hosts. "
