@@ -45,7 +45,10 @@ PLACES = {
     "media": (5081, "198.19.224.0/20"),
     "todo": (5101, "198.19.240.0/20"),
     "sums": (5121, "198.19.96.0/20"),
+    "blue_green": (4731, "198.19.16.0/20"),
 }
+# Tests that are not about a stack of their own: the example that they release, without what is not needed for that.
+EXAMPLES = {"blue_green": "hello"}
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal does with colours and cursor
 T = TypeVar("T")
@@ -104,7 +107,7 @@ class Run:
 class System:
     """One stack on its cloud."""
 
-    stack: str
+    stack: str  # at first what its tests are named after
     name: str = "local"  # the environment's
     inventory: Path = ROOT / "inventories" / "local"
     environment: dict[str, str] = field(default_factory=dict)
@@ -116,8 +119,10 @@ class System:
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
-        self.build = ROOT / "build" / "e2e" / self.stack
-        self.settings = Settings(PLACES[self.stack][0], self.build / "cloud", PLACES[self.stack][1])
+        self.place = self.stack
+        self.stack = EXAMPLES.get(self.place, self.place)
+        self.build = ROOT / "build" / "e2e" / self.place
+        self.settings = Settings(PLACES[self.place][0], self.build / "cloud", PLACES[self.place][1])
         self.http, self.https = (f"{scheme}://127.0.0.1:{port}" for scheme, port in (("http", self.settings.http_port), ("https", self.settings.https_port)))
         self.environment = {
             **known,
@@ -273,6 +278,9 @@ class System:
         for service in stack["services"].values():
             service["grace_seconds"] = min(service["grace_seconds"], PATIENCE_SECONDS)
             service.setdefault("release", {})["min_healthy_seconds"] = HEALTHY_SECONDS
+        if self.place != self.stack:  # a release is the same with a database and without
+            stack = {key: value for key, value in stack.items() if key != "database"}
+            stack["services"] = {name: {**service, "environment": {}, "secrets": {}} for name, service in stack["services"].items()}
         return stack
 
     def environment_facts(self) -> dict[str, Any]:

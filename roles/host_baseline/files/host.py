@@ -268,7 +268,7 @@ def serving(service: str) -> str:
 
 def allowed(service: str | None = None) -> str:
     """The programs that may be opened here, for people."""
-    found = sorted({facts_of(path.parent)["service"] for path in CONFIGURATION.glob("*/current/release.json")})
+    found = sorted({facts_of(path.parent).get("service") or path.parent.parent.name for path in CONFIGURATION.glob("*/current/release.json")})
     rows = [(name, sorted(facts_of(CONFIGURATION / serving(name) / "current").get("console") or {})) for name in found if service in (None, name)]
     return "; ".join(f"{name}: {', '.join(programs) or 'none'}" for name, programs in rows) or "none"
 
