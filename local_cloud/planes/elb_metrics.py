@@ -131,5 +131,7 @@ def install(metrics: Metrics) -> None:
             times.update(getattr(datum, "times", {}))
         return percentile(times, float(stat[1:])) if times else None
 
+    # moto compares a dimension's value with the other one's name, so that metrics with two dimensions are found in one order only.
+    models.Dimension.__lt__ = lambda self, other: (self.name, self.value) < (other.name, other.value)
     models.CloudWatchBackend.get_all_metrics = get_all_metrics
     models.Statistics.get_statistics_for_type = get_statistics_for_type

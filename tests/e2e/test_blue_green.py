@@ -38,7 +38,7 @@ def tag(system: System) -> str:
         web["release"] = {"healthy_deadline_seconds": 40, "min_healthy_seconds": 1, "bake_seconds": BAKE_SECONDS}
         return stack
 
-    setattr(system, "stack_facts", coloured)
+    system.__dict__["stack_facts"] = coloured
     system.play("provision").succeeded()
     pushed = system.push("web", "v1")
     system.play("configure").succeeded()

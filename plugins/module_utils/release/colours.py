@@ -30,6 +30,16 @@ def live(pointer: Mapping[str, Any] | None) -> str:
     return str((pointer or {}).get("colour") or COLOURS[0])
 
 
+def stranded(service: Mapping[str, Any], colour: str | None) -> str:
+    """Why a service must keep its colours, or an empty text; colour is that on which it serves."""
+    if service.get("colours") or colour in (None, COLOURS[0]):
+        return ""
+    return (
+        f"{service['name']} serves on its {colour} colour, and its strategy is {service.get('strategy')} now, which has none. "
+        "Fix: release once more with strategy: blue_green, so that blue serves; then change the strategy and run provision.yml."
+    )
+
+
 def target(verb: str, number: int, pointer: Mapping[str, Any] | None) -> str:
     """The colour that a release gets: the idle one. The current release stays where it is, unless it is to be started anew."""
     if pointer is None or (int(pointer["number"]) == number and verb != "restart"):
@@ -139,7 +149,7 @@ def judge(plan: Document, ends: dict[str, Document], shifted: Document, phases: 
     lines += [f"  {line}" for line in shifted.get("evidence") or []]
     lines += _logs(plan, ends)
     if outcome == "breached":
-        lines.append(f"All traffic went back to {found['live']} {shifted.get('back_seconds', 0):.1f} s after that was seen; {found['live']} never stopped.")
+        lines.append(f"All traffic went back to {found['live']} {shifted.get('back_seconds', 0):.2f} s after that was seen; {found['live']} never stopped.")
     astray = sorted(host for host, row in hosts.items() if row["outcome"] not in verdict.AS_BEFORE)
     if outcome == "stuck":
         astray = sorted(hosts)

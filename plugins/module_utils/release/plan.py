@@ -257,11 +257,8 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
             f"{host} does not answer: {seen[host].get('message') or 'no reason known'}. Fix: mend it, or end the instance "
             "(aws ec2 terminate-instances --instance-ids " + host + ") so that the Auto Scaling group replaces it, then run configure.yml and this again."
         )
-    if not coloured and colours.live(pointer) != colours.COLOURS[0]:
-        plan.problems.append(
-            f"release {(pointer or {}).get('number')} serves on its {colours.live(pointer)} colour, and strategy is {service.get('strategy')}. "
-            "Fix: release once more with strategy: blue_green, so that blue serves, then change the strategy and run provision.yml."
-        )
+    if stranded := colours.stranded(service, colours.live(pointer)):
+        plan.problems.append(stranded)
     balanced = bool(request["target_group"])
     plan.steps = {host: step_of(row, plan.number, to["digest"], balanced) for host, row in sorted(seen.items())}
     if request["verb"] == "restart" and not coloured:

@@ -25,7 +25,7 @@ ACCOUNT, REGION = "123456789012", "eu-central-1"
 PATCHED = [
     *(acm.CertBundle, acm.AWSCertificateManagerBackend, ecr.ECRBackend, ecr.Image, ecr_responses.ECRResponse),
     *(elbv2.FakeLoadBalancer, elbv2.FakeTargetGroup, elbv2.ELBv2Backend),
-    *(cloudwatch.CloudWatchBackend, cloudwatch.Statistics),
+    *(cloudwatch.CloudWatchBackend, cloudwatch.Dimension, cloudwatch.Statistics),
     *(rds.DBInstance, rds.DBParameterGroup, rds.RDSBackend),
 ]
 

@@ -231,8 +231,7 @@ COLOURED: list[tuple[str, Any, tuple[str, ...]]] = [
     (f"{WEB}.release.weights", [10, 50], (f"stack: {WEB}.release.weights: [10, 50] must rise", "end with 100")),
     (f"{WEB}.release.weights", [0, 100], (f"stack: {WEB}.release.weights[0]: 0 is out of range",)),
     (f"{WEB}.release.alarms", "errors", (f"stack: {WEB}.release.alarms: 'errors' is not a list",)),
-    (f"{WEB}.release.bake", 5, (f"stack: {WEB}.release.bake: unknown key", "did you mean 'bake_seconds'?")),
-    ("name", "a-long-name-here", ("its target group would be a-long-name-here-local-web-green",)),
+    (f"{WEB}.release.bake_second", 5, (f"stack: {WEB}.release.bake_second: unknown key", "did you mean 'bake_seconds'?")),
 ]
 
 
