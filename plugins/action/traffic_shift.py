@@ -33,16 +33,16 @@ class ActionModule(ReleaseAction):
         def say(text: str) -> None:
             display.display(f"    {text}")
 
-        held()
         shift = Shift(api.client("elbv2", region), api.client("cloudwatch", region), found, arguments["hosts"], say, held)
         if arguments["stage"] == "idle":
+            held()
             return {"changed": shift.clear(arguments["drain_seconds"])}
         if arguments["failures"]:
             return {"changed": False, "shift": {"outcome": "failed", "reason": "", "evidence": [], "steps": []}}
         began = shift.clock.now()
         try:
             shift.serve(arguments["deadline_seconds"], arguments["healthy_seconds"])
-        except ReleaseError as error:
+        except (ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
             return {"changed": False, "shift": {"outcome": "failed", "reason": str(error), "evidence": [], "steps": []}}
         outcome = shift.run()
         return {"changed": bool(outcome["steps"]), "shift": {**outcome, "seconds": round(shift.clock.now() - began, 1)}}

@@ -69,6 +69,11 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
     times = [(phase, (control.get(name) or {}).get("at")) for phase, name in marks]
     phases = {phase: round(after - at, 1) for (phase, at), (_next, after) in zip(times, times[1:], strict=False) if at and after}
     if plan.get("traffic"):
+        for host, end in ends.items():
+            variables = hostvars[host]
+            settled = [variables.get(name) or {} for name in ("__release_told", "__release_retired")]
+            stranded = [str(row["msg"]) for row in settled if row.get("msg") and not row.get("skipped") and row.get("failed_when_result") is False]
+            end.update(failure=_failure(variables), stranded="; ".join(stranded))
         return colours.judge(dict(plan), ends, (control.get("__release_shifted") or {}).get("shift") or {}, phases)
     return verdict.judge(dict(plan), ends, phases)
 
@@ -78,11 +83,23 @@ def release_unmigrated(plan: Mapping[str, Any], reason: str, seconds: float) -> 
     return verdict.unmigrated(dict(plan), reason, round(float(seconds), 1))
 
 
+def _failure(variables: Mapping[str, Any]) -> str:
+    """Why a colour did not start on a host, or an empty text."""
+    started = variables.get("__release_activated")
+    if started is None or started.get("unreachable"):
+        return f"it has ceased to answer: {(started or {}).get('msg') or 'no reason known'}"
+    return str(started.get("msg") or "")
+
+
 def release_failures(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """Host → why the release failed on it, of those on which it did; one that has not even begun is one of them."""
-    failures = {host: hostvars[host].get("__release_failure") for host in hosts}
-    begun = {host: hostvars[host].get("__release_started_here") for host in hosts}
-    return {host: str(reason or "the host has ceased to answer") for host, reason in failures.items() if reason or not begun[host]}
+    """Host → why the colour did not start there, of those on which it did not."""
+    failures = {host: _failure(hostvars[host]) for host in hosts}
+    return {host: reason for host, reason in failures.items() if reason}
+
+
+def release_doomed(traffic: Mapping[str, Any], shifted: Mapping[str, Any], drain_seconds: int) -> dict[str, Any]:
+    """The colour that is to be stopped, C({instance, after_seconds}), or nothing."""
+    return colours.doomed(traffic, shifted, int(drain_seconds))
 
 
 def release_instances(model: Mapping[str, Any]) -> list[str]:
@@ -142,6 +159,7 @@ class FilterModule:
         return {
             "certificate_for": certificate_for,
             "console_command": console_command,
+            "release_doomed": release_doomed,
             "release_failures": release_failures,
             "release_instances": release_instances,
             "release_order": release_order,

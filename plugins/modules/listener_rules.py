@@ -12,7 +12,7 @@ author:
   - Flotilla maintainers (@flotilla)
 description:
   - Makes the rules of an Application Load Balancer's listener that forward to target groups. Rules that are not named are deleted.
-  - A rule with two target groups shares its requests out by weight. The weights are a release's: they begin with all for the first group, and
+  - A rule with two target groups shares its requests out by weight. The weights belong to releases. They begin with all for the first group, and
     stay as they are found ever after.
   - M(amazon.aws.elb_application_lb) restates the weights of the rules that it is given, and so takes back what a release has shifted.
 options:

@@ -301,12 +301,32 @@ class System:
         return {host["InstanceId"]: host for page in pages["Reservations"] for host in page["Instances"]}
 
     def targets(self, service: str = "") -> dict[str, str]:
-        """Target id → state, of a service's target group or of every one of the stack."""
+        """Target id → state, of a service's target group or of every one of the stack, but for colours that have no traffic."""
         api = self.client("elbv2")
         prefix = f"{self.stack}-{self.name}-{service}"
         groups = [group["TargetGroupArn"] for group in api.describe_target_groups()["TargetGroups"] if group["TargetGroupName"].startswith(prefix)]
-        answers = [row for arn in groups for row in api.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]]
+        idle = self.idle()
+        answers = [row for arn in groups if arn not in idle for row in api.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]]
         return {row["Target"]["Id"]: row["TargetHealth"]["State"] for row in answers}
+
+    def weights(self, service: str) -> dict[str, int]:
+        """Name on the hosts → weight, of both colours of a service; {} when it has none."""
+        outputs = self.outputs()
+        if service not in outputs.get("rules", {}):
+            return {}
+        (rule,) = self.client("elbv2").describe_rules(RuleArns=[outputs["rules"][service]])["Rules"]
+        weights = {one["TargetGroupArn"]: one["Weight"] for one in rule["Actions"][0].get("ForwardConfig", {}).get("TargetGroups", [])}
+        return {name: weights[arn] for name, arn in outputs["target_groups"].items() if arn in weights}
+
+    def live(self, service: str) -> str:
+        """The name on the hosts of a service's container that serves: its own, or its green colour's."""
+        weights = self.weights(service)
+        return max(weights, key=lambda name: weights[name]) if weights else service
+
+    def idle(self) -> set[str]:
+        """The target groups of colours that have no traffic."""
+        outputs = self.outputs()
+        return {outputs["target_groups"][name] for service in outputs.get("rules", {}) for name, weight in self.weights(service).items() if not weight}
 
     def healthy(self, count: int = 2, service: str = "") -> dict[str, str]:
         """The targets once count of them, and no others, are registered and healthy."""

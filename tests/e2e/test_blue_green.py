@@ -61,10 +61,8 @@ def deploy(system: System, tag: str, version: str, fault: str = "") -> Any:
 
 def rule(system: System) -> dict[str, int]:
     """The weights of both colours."""
-    outputs = system.outputs()
-    (found,) = system.client("elbv2").describe_rules(RuleArns=[outputs["rules"]["web"]])["Rules"]
-    weights = {one["TargetGroupArn"]: one["Weight"] for one in found["Actions"][0]["ForwardConfig"]["TargetGroups"]}
-    return {"blue": weights[outputs["target_groups"]["web"]], "green": weights[outputs["target_groups"]["web-green"]]}
+    weights = system.weights("web")
+    return {"blue": weights["web"], "green": weights["web-green"]}
 
 
 class Seen(list[tuple[float, str, int]]):
@@ -193,3 +191,22 @@ def test_a_deploy_killed_in_the_middle_is_finished_by_the_same_command(system: S
     assert system.client("ssm").get_parameters(Names=["/flotilla/local/hello/lock"])["Parameters"] == []
     pointer = json.loads(system.client("ssm").get_parameter(Name="/flotilla/local/hello/services/web/release")["Parameter"]["Value"])
     assert pointer["colour"] == "green"
+
+
+def test_a_new_host_serves_the_colour_that_serves_and_no_host_is_replaced(system: System, tag: str) -> None:
+    """A third host is in both target groups at once; the running release is started on it in its colour, and nothing else is touched."""
+    hosts, before = set(system.instances()), system.containers("web-green")
+    more = {"flotilla_fleets": {"web": {"min": 3, "max": 4}}}
+    system.play("provision", **more).succeeded()
+    wait_for("a third host", lambda: len(system.instances()) == 3)
+    system.play("configure", **more).succeeded()
+    with asking(system, "third") as seen:
+        system.play("deploy", release_tag=tag, **given(system, "three"), **more).succeeded()
+        system.healthy(3)
+        time.sleep(1)
+    assert seen.failed() == [] and seen.versions().keys() == {"three"}
+    assert rule(system) == {"blue": 0, "green": 100}
+    assert hosts < set(system.instances()), "a host was replaced although nothing but an idle colour was unhealthy"
+    after = system.containers("web-green")
+    assert {host: after[host] for host in before} == before
+    wait_for("answers of all three", lambda: len({system.get("/whoami").json()["host"] for _ in range(40)}) == 3, 20)

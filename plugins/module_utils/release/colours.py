@@ -116,6 +116,29 @@ def rows(found: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 # ---- what became of it
 
+
+def doomed(found: Mapping[str, Any], shifted: Mapping[str, Any], drain_seconds: int) -> Document:
+    """The colour that is to be stopped after a shift, C({instance, after_seconds}), or nothing. Never before its requests have ended."""
+    outcome, colour = shifted.get("outcome"), found["colour"]
+    after = found["retire_after_seconds"]
+    if outcome == "shifted":
+        stopped = found["instances"][other(colour)]
+        return {"instance": stopped, "after_seconds": max(int(after), drain_seconds)} if found["shares"] and after is not None else {}
+    # What serves is never stopped: then the release is one that some hosts were to be brought along with.
+    if outcome in ("breached", "failed") and (colour != found["live"] or found["first"]):
+        return {"instance": found["instances"][colour], "after_seconds": drain_seconds if outcome == "breached" else 0}
+    return {}
+
+
+def end(found: Mapping[str, Any], shifted: Mapping[str, Any], failure: str) -> str:
+    """Where a host stands after a shift; failure says why the colour did not start on it, if so."""
+    if shifted.get("outcome") == "shifted":
+        return "released"
+    if found["first"]:
+        return "stopped"
+    return "left" if failure and found["colour"] == found["live"] else "kept"
+
+
 STANDS = {
     "kept": "serves as before, on {live}",
     "stopped": "had no older release: its service is stopped",
@@ -131,6 +154,7 @@ def judge(plan: Document, ends: dict[str, Document], shifted: Document, phases: 
     name, colour = result["service"], found["colour"]
     phases = phases | {f"{one['share']} %": one["seconds"] for one in shifted.get("steps") or []}
     seconds = round(sum(value for phase, value in phases.items() if not phase.endswith("%")), 1)
+    ends = {host: {**one, "outcome": end(found, shifted, one.get("failure") or "")} for host, one in ends.items()} if shifted else ends
     hosts = {host: {"outcome": (ends.get(host) or {}).get("outcome") or "untouched", "seconds": None} for host in plan["rolling"]}
     verdict_of: Document = {"hosts": hosts, "phases": phases, "revert": []}
     strangers = [host for host in plan["rolling"] if (ends.get(host) or {}).get("running") not in (None, number)]

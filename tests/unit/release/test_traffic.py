@@ -332,7 +332,7 @@ def judged(outcome: dict[str, Any], ends: dict[str, dict[str, Any]], **given: An
 
 
 def test_a_release_that_has_all_the_traffic_has_succeeded() -> None:
-    ends = {host: {"outcome": "released", "running": 4} for host in HOSTS}
+    ends = {host: {"running": 4} for host in HOSTS}
     found = judged({"outcome": "shifted", "steps": [{"share": 100, "seconds": 4.0}]}, ends)
     assert found["outcome"] == "succeeded" and found["phases"] == {"look": 1.0, "roll": 9.0, "100 %": 4.0}
     assert "on release 4 (v4), green: 2 hosts in 10 s, all healthy. blue stays warm" in found["result"]["message"]
@@ -349,18 +349,33 @@ def test_a_release_that_has_all_the_traffic_has_succeeded() -> None:
         ),
         ({"outcome": "failed", "reason": "i-2 is unhealthy"}, "kept", 20, "failed: i-2 is unhealthy"),
         ({"outcome": "stuck", "reason": "no answer"}, "kept", 30, "The weights of the load balancer are not known"),
-        ({}, None, 30, "The weights of the load balancer are not known"),
+        ({}, "untouched", 30, "The weights of the load balancer are not known"),
     ],
 )
 def test_a_release_that_failed_says_so_by_its_code(outcome: dict[str, Any], end: str | None, code: int, text: str) -> None:
-    found = judged(outcome, {host: {"outcome": end, "running": 3, "logs": ["boom"]} for host in HOSTS})
+    found = judged(outcome, {host: {"running": 3, "logs": ["boom"]} for host in HOSTS})
+    assert {row["outcome"] for row in found["hosts"].values()} == {end}
     assert (found["outcome"], found["result"]["exit_code"], found["revert"]) == ("failed", code, [])
     assert text in found["result"]["message"] and "| boom" in found["result"]["message"]
     assert bool(found["result"]["needs_hand"]) == (code == 30)
 
 
 def test_a_host_on_which_it_did_not_start_is_named_with_its_words() -> None:
-    ends = {"i-1": {"outcome": "kept"}, "i-2": {"outcome": "kept", "failure": "it exited with code 3. Last lines of its log:\n  | no"}}
+    ends = {"i-1": {}, "i-2": {"failure": "it exited with code 3. Last lines of its log:\n  | no"}}
     found = judged({"outcome": "failed", "reason": ""}, ends)
     assert found["result"]["exit_code"] == 20 and "failed on i-2: it exited with code 3" in found["result"]["message"]
     assert "i-1 serves as before, on blue." in found["result"]["message"]
+
+
+def test_which_colour_is_stopped_and_when() -> None:
+    kept, going = decided(4, 0, pointer=BLUE), decided(4, 0, pointer=BLUE, retire_after_seconds=600)
+    assert colours.doomed(kept, {"outcome": "shifted"}, 30) == {}
+    assert colours.doomed(going, {"outcome": "shifted"}, 30) == {"instance": "web", "after_seconds": 600}
+    assert colours.doomed(kept, {"outcome": "breached"}, 30) == {"instance": "web-green", "after_seconds": 30}
+    assert colours.doomed(kept, {"outcome": "failed"}, 30) == {"instance": "web-green", "after_seconds": 0}
+    assert colours.doomed(kept, {"outcome": "stuck"}, 30) == {}
+    restart = decided(4, 100, verb="restart", pointer=GREEN)
+    assert colours.doomed(restart, {"outcome": "shifted"}, 30) == {"instance": "web-green", "after_seconds": 30}
+    brought_along = decided(4, 100, pointer=GREEN)
+    assert colours.doomed(brought_along, {"outcome": "failed"}, 30) == colours.doomed(brought_along, {"outcome": "shifted"}, 30) == {}
+    assert colours.end(brought_along, {"outcome": "failed"}, "no") == "left"
