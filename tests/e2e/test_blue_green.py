@@ -172,8 +172,8 @@ def test_a_release_that_answers_with_errors_is_put_back(system: System, tag: str
     say(f"{len(failed)} of {len(seen)} requests saw the errors, for {failed[-1][0] - failed[0][0]:.1f} s")
     assert rule(system) == {"blue": 100, "green": 0} and system.versions() == {"one"}
     assert system.containers() == before
-    for host in before:  # the failed colour ends by itself, once its requests have
-        wait_for("green stopped", lambda host=host: system.on_host(host, "docker ps --all --quiet --filter name=flotilla-web-green") == "", 60)
+    ask = "docker ps --all --quiet --filter name=flotilla-web-green"
+    wait_for("the failed colour to end by itself", lambda: not any(system.on_host(host, ask) for host in before), 60)
 
 
 def test_a_deploy_killed_in_the_middle_is_finished_by_the_same_command(system: System, tag: str) -> None:
