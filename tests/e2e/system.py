@@ -38,6 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 8
 # Likewise every host of a release waits until it has been healthy for so long. Two seconds show that it waits.
 HEALTHY_SECONDS = 2
+# And every share of a service's traffic is watched for so long.
+BAKE_SECONDS = 4
 # Each stack's tests have addresses of their own, so that two of them can run at a time: first port of its cloud, block of its VPC.
 PLACES = {
     "hello": (5041, "198.19.192.0/20"),
@@ -278,6 +280,8 @@ class System:
         for service in stack["services"].values():
             service["grace_seconds"] = min(service["grace_seconds"], PATIENCE_SECONDS)
             service.setdefault("release", {})["min_healthy_seconds"] = HEALTHY_SECONDS
+            if service.get("strategy") == "blue_green":
+                service["release"]["bake_seconds"] = BAKE_SECONDS
         if self.place != self.stack:  # a release is the same with a database and without
             stack = {key: value for key, value in stack.items() if key != "database"}
             stack["services"] = {name: {**service, "environment": {}, "secrets": {}} for name, service in stack["services"].items()}

@@ -189,14 +189,15 @@ def test_a_push_deploys_itself_and_of_quick_ones_the_newest_stays(released: Syst
 @pytest.mark.aside
 def test_a_push_with_a_failing_test_deploys_nothing(released: System, work: Path) -> None:
     """Line 8: whoever pushes sees the test that failed; the registry holds no image of the commit, containers and release are as before."""
-    before = released.containers("client", "client")
+    serving = released.live("client")
+    before = released.containers(serving, "client")
     broken = commit(released, work, "Your sum was", "Her sum was")
     pushed = git(released, work, "push", "origin", "HEAD:main")
     for text in (f"FAILED at {broken}", r"Expected: \[200, \"Your sum was 10\"\]", "Nothing was pushed, nothing was deployed"):
         assert re.search(text, pushed.output), pushed.output
     images = released.client("ecr").describe_images(repositoryName="sums/client")["imageDetails"]
     assert broken not in [tag for image in images for tag in image.get("imageTags", [])]
-    assert released.containers("client", "client") == before
+    assert released.live("client") == serving and released.containers(serving, "client") == before
     assert released.versions(path="/") == {released.given}
 
 
