@@ -27,6 +27,7 @@ from moto.elbv2 import models
 from ..fixes.elbv2 import balancers_of
 from . import haproxy
 from .base import Plane
+from .elb_metrics import Metrics, install
 from .security_groups import Rule
 from .target_health import Draining, Group, Health, Outcome, Target
 
@@ -41,7 +42,7 @@ EVERYWHERE = "0.0.0.0/0"
 class Agent:
     """The process in the load balancer's container that makes the checks and speaks to HAProxy."""
 
-    def __init__(self, container: str, on_outcome: Callable[[str, Outcome], None]) -> None:
+    def __init__(self, container: str, on_outcome: Callable[[str, Outcome], None], on_requests: Callable[[dict[str, Any]], None]) -> None:
         self.process = subprocess.Popen(
             ["docker", "exec", "-i", container, "python3", "/usr/local/lib/edge/agent.py"],
             stdin=subprocess.PIPE,
@@ -50,7 +51,7 @@ class Agent:
             bufsize=1,
             start_new_session=True,
         )
-        self.on_outcome = on_outcome
+        self.on_outcome, self.on_requests = on_outcome, on_requests
         self.replies: dict[int, list[str]] = {}
         self.arrived = threading.Condition()
         self.number = 0
@@ -63,6 +64,8 @@ class Agent:
             message = json.loads(line)
             if "key" in message:
                 self.on_outcome(message["key"], Outcome(message["kind"], message.get("code")))
+            elif "requests" in message:
+                self.on_requests(message["requests"])
             else:
                 with self.arrived:
                     self.replies[message["id"]] = message["replies"]
@@ -105,13 +108,15 @@ class Agent:
 class Balancer:
     """One load balancer's container: what it has been told so far, and the telling."""
 
-    def __init__(self, plane: ElbV2Plane, container: str, address: str, published: dict[int, int], forwarder: str | None = None) -> None:
+    def __init__(self, plane: ElbV2Plane, container: str, address: str, published: dict[int, int], forwarder: str | None = None, name: str = "") -> None:
+        self.name = name  # as CloudWatch knows it: app/name/id
         self.plane, self.container, self.address, self.published, self.forwarder = plane, container, address, published, forwarder
         self.agent: Agent | None = None
         self.launched = False
         self.told: str | None = None  # digest of what needs a reload
         self.servers: dict[str, dict[int, haproxy.Server]] = {}
         self.slots: dict[str, dict[int, str]] = {}
+        self.shares: dict[str, int] = {}
         self.checks: dict[str, tuple[Group, Target, dict[str, Any]]] = {}
         self.checks_told: list[dict[str, Any]] | None = None
         self.security_groups: list[str] | None = None  # as the firewall was told
@@ -123,7 +128,7 @@ class Balancer:
         """The agent; it is started again when it, or the container, had ended."""
         if self.agent and not self.agent.ended:
             return self.agent
-        agent = Agent(self.container, self._observed)
+        agent = Agent(self.container, self._observed, self._served)
         try:
             agent.command("show version")
         except OSError as error:
@@ -134,7 +139,7 @@ class Balancer:
             return None
         self.agent = agent
         # It may be a new process in a new network namespace: tell it, and the firewall, everything.
-        self.servers, self.checks_told, self.security_groups = {}, None, None
+        self.servers, self.shares, self.checks_told, self.security_groups = {}, {}, None, None
         if self.forwarder:
             add = ["ip", "address", "replace", f"{self.forwarder}/32", "dev", "eth0"]
             code, output = self.plane.cloud.engine.beside(self.container, self.plane.cloud.image("guest"), add, b"")
@@ -153,6 +158,11 @@ class Balancer:
                 log.info("target %s of %s is %s %s", target.identifier, self.container, target.health.state, target.health.reason or "")
                 self.plane.wake.set()
 
+    def _served(self, requests: dict[str, Any]) -> None:
+        """Requests were answered: by backend. Called by the agent's reader."""
+        for backend, counted in requests.items():
+            self.plane.metrics.count(self.name, backend, counted["requests"], counted["errors"], {int(ms): n for ms, n in counted["times"].items()})
+
     def apply(self, wanted: haproxy.LoadBalancer, certificates: dict[str, bytes], checks: list[dict[str, Any]]) -> None:
         """Bring the container to the wanted state. Raises OSError when it is away (the next round tries again)."""
         agent = self.connect()
@@ -162,7 +172,8 @@ class Balancer:
         if digest != self.told:
             self._reload(agent, wanted, certificates)
             self.told = digest
-        lines: list[str] = []
+        shares = haproxy.shares(wanted)
+        lines = haproxy.share_commands(self.shares, shares)
         for backend in wanted.backends.values():
             # A network load balancer lets connections live on ("deregistration_delay.connection_termination.enabled": false).
             cut = wanted.kind == "application"
@@ -172,6 +183,7 @@ class Balancer:
                 if reply and "changed" not in reply and "no need to change" not in reply:
                     log.warning("load balancer %s: %s: %s", self.container, line, reply)
         self.servers = {backend.name: dict(backend.servers) for backend in wanted.backends.values()}
+        self.shares = shares
         if checks != self.checks_told:
             agent.send({"checks": checks})
             self.checks_told = checks
@@ -196,7 +208,7 @@ class Balancer:
                 continue
         else:
             log.error("load balancer %s: no new process after a reload", self.container)
-        self.servers = {}
+        self.servers, self.shares = {}, {}
 
 
 def process_of(agent: Agent) -> str:
@@ -223,6 +235,7 @@ class ElbV2Plane(Plane):
         self.groups: dict[str, Group] = {}
         self.balancers: dict[str, Balancer] = {}
         self.clock: Callable[[], float] = time.monotonic
+        self.metrics = Metrics()
 
     # -- the API's side -------------------------------------------------------------------------------------------------------------------
 
@@ -280,6 +293,7 @@ class ElbV2Plane(Plane):
             plane.remove(arn, balancer)
 
         models.ELBv2Backend.create_load_balancer, models.ELBv2Backend.delete_load_balancer = creating, deleting
+        install(self.metrics)
 
     def group(self, arn: str) -> Group:
         """The states of a target group's targets. Hold the lock."""
@@ -347,7 +361,7 @@ class ElbV2Plane(Plane):
             address = self.cloud.address_in(balancer.subnets[0])
             forwarder = self.cloud.address_in(balancer.subnets[0]) if balancer.type == "network" else None
             container = self.cloud.container_name(f"lb-{balancer.name}")
-            entry = Balancer(self, container, address, published, forwarder)
+            entry = Balancer(self, container, address, published, forwarder, balancer.arn.split(":loadbalancer/", 1)[1])
             self.balancers[balancer.arn] = entry
         empty = haproxy.LoadBalancer([], {}, kind=balancer.type)
         try:
@@ -428,6 +442,7 @@ class ElbV2Plane(Plane):
                 del self.groups[arn]
             for arn, group in self.groups.items():
                 group.expire()
+                self._count_hosts(backend.target_groups[arn], group)
                 for identifier in [one for one in group.targets if self._instance_state(one) in ("shutting-down", "terminated")]:
                     backend.target_groups[arn].deregister_terminated_instances([identifier])
         for balancer in list(backend.load_balancers.values()):
@@ -446,6 +461,13 @@ class ElbV2Plane(Plane):
                 for _, target, _ in entry.checks.values():
                     target.start_checking()
             self._protect(balancer, entry)
+
+    def _count_hosts(self, target_group: Any, group: Group) -> None:
+        """HealthyHostCount and UnHealthyHostCount of a target group as it is now."""
+        states = [target.health.state for target in group.targets.values()]
+        for arn in target_group.load_balancer_arns[:1]:
+            name = arn.split(":loadbalancer/", 1)[1]
+            self.metrics.hosts(name, backend_name(target_group), states.count("healthy"), states.count("unhealthy"))
 
     def wanted(self, balancer: Any, entry: Balancer) -> tuple[haproxy.LoadBalancer, dict[str, bytes]]:
         """The load balancer as plain data, with the PEM files that its listeners need. Hold the lock."""
@@ -477,7 +499,7 @@ class ElbV2Plane(Plane):
         return b"\n".join(part.strip() for part in (known.cert, known.chain or b"", known.key)) + b"\n" if known else None
 
     def _backend(self, target_group: Any, entry: Balancer) -> haproxy.Backend:
-        name = f"{target_group.name}-{target_group.arn.rsplit('/', 1)[-1]}"
+        name = backend_name(target_group)
         group = self.group(target_group.arn)
         usable = {identifier: address for identifier in group.targets if (address := self._address(identifier))}
         routable = group.routable(lambda identifier: identifier in usable)
@@ -578,6 +600,11 @@ class ElbV2Plane(Plane):
                 public = f"http://127.0.0.1:{entry.published[80]}/ https://127.0.0.1:{entry.published[443]}/" if entry.published else balancer.dns_name
                 lines.append({"kind": "load balancer", "name": balancer.name, "state": balancer.state, "address": entry.address, "url": public})
         return lines
+
+
+def backend_name(target_group: Any) -> str:
+    """The name of a target group's backend; no two groups have the same."""
+    return f"{target_group.name}-{target_group.arn.rsplit('/', 1)[-1]}"
 
 
 def preserves_clients(target_group: Any) -> bool:

@@ -2,7 +2,7 @@
 
 What is rendered into the file changes with listeners, rules, attributes and certificates only (then HAProxy reloads, handing its listening
 sockets over). Targets live in *slots*, servers that exist beforehand; ``commands`` gives what the runtime API must be told so that the slots
-follow the targets, without any reload.
+follow the targets, without any reload. The weights of target groups are variables of the process, which ``share_commands`` changes.
 
 Sources: Application Load Balancers User Guide ("Listener rules", "Action types", "HTTP headers and Application Load Balancers", "Troubleshoot
 your Application Load Balancers"), HAProxy 2.6 configuration and management manuals.
@@ -18,6 +18,7 @@ from typing import Any, Literal
 ServerState = Literal["ready", "drain", "maint"]
 MINIMUM_SLOTS = 16
 SOCKET = "/run/haproxy.sock"
+REQUESTS = "127.0.0.1:5140"  # where the agent reads the log
 CERTIFICATES = "/etc/haproxy/certificates"
 RANDOM = 100000  # weights are shares of this many equally likely numbers
 ALGORITHMS = {"least_outstanding_requests": "leastconn", "weighted_random": "random"}
@@ -169,15 +170,44 @@ def forwards(action: Mapping[str, Any]) -> list[tuple[str, int]]:
     return [(action["TargetGroupArn"], 1)] if action.get("TargetGroupArn") else []
 
 
-def _forward(action: Mapping[str, Any], number: int, backends: Mapping[str, Backend]) -> list[str]:
+def _known(action: Mapping[str, Any], backends: Mapping[str, Backend]) -> list[tuple[str, int]]:
+    """Name and weight of the backends that an action forwards to."""
+    return [(backends[arn].name, weight) for arn, weight in forwards(action) if arn in backends]
+
+
+def _forward(action: Mapping[str, Any], port: int, number: int, backends: Mapping[str, Backend]) -> list[str]:
     """``use_backend`` lines that share the requests of rule ``number`` out by weight; a group with weight 0 gets none."""
-    groups = [(backends[arn].name, weight) for arn, weight in forwards(action) if weight > 0 and arn in backends]
-    total = sum(weight for _, weight in groups)
-    lines, share = [], 0
-    for name, weight in groups:
-        share += weight
-        lines.append(f"use_backend {name} if {{ var(txn.rule) -m int {number} }} {{ var(txn.share) -m int lt {share * RANDOM // total} }}")
-    return lines
+    groups = _known(action, backends)
+    guard = f"{{ var(txn.rule) -m int {number} }}"
+    if len(groups) == 1:
+        return [f"use_backend {name} if {guard}" for name, weight in groups if weight > 0]
+    return [
+        f"use_backend {name} if {guard} {{ var(txn.share),sub({share_variable(port, number, position)}) -m int lt 0 }}"
+        for position, (name, _) in enumerate(groups)
+    ]
+
+
+def share_variable(port: int, rule: int, position: int) -> str:
+    """Where a process keeps the number below which a request's share leads to a group."""
+    return f"proc.share_{port}_{rule}_{position}"
+
+
+def shares(balancer: LoadBalancer) -> dict[str, int]:
+    """The variables of all weighted forwards with their values: a request of share s goes to the first group whose number is above s."""
+    found: dict[str, int] = {}
+    for listener in balancer.listeners if balancer.kind == "application" else ():
+        for number, rule in enumerate(listener.rules):
+            groups = _known(rule.action, balancer.backends) if rule.action["Type"] == "forward" else []
+            total, reached = sum(weight for _, weight in groups), 0
+            for position, (_, weight) in enumerate(groups if len(groups) > 1 else []):
+                reached += weight
+                found[share_variable(listener.port, number, position)] = reached * RANDOM // total if total else 0
+    return found
+
+
+def share_commands(before: Mapping[str, int], after: Mapping[str, int]) -> list[str]:
+    """What to tell the runtime API so that requests are shared out anew; connections and requests in flight are not touched."""
+    return [f"experimental-mode on; set var {name} int({value})" for name, value in after.items() if before.get(name) != value]
 
 
 def _frontend(listener: Listener, balancer: LoadBalancer) -> list[str]:
@@ -215,7 +245,7 @@ def _frontend(listener: Listener, balancer: LoadBalancer) -> list[str]:
         elif rule.action["Type"] == "fixed-response":
             lines += _fixed_response(rule.action["FixedResponseConfig"], guard)
         elif rule.action["Type"] == "forward":
-            lines += _forward(rule.action, number, balancer.backends)
+            lines += _forward(rule.action, listener.port, number, balancer.backends)
     return [f"frontend listener-{listener.port}", *(f"  {line}" for line in lines), "  default_backend nowhere"]
 
 
@@ -252,16 +282,21 @@ def _backend(backend: Backend) -> list[str]:
 
 
 def render(balancer: LoadBalancer, *, slots: bool = True) -> str:
-    """The whole configuration file. ``slots=False`` leaves the targets out: what stays equal then needs no reload."""
+    """The whole configuration file. ``slots=False`` leaves targets and weights out: what stays equal then needs no reload."""
     lines = [
         "global",
         f"  stats socket {SOCKET} mode 600 level admin expose-fd listeners",
-        "  log stdout format raw local0 info",
+        f"  log stdout format raw local0 {'err' if balancer.kind == 'application' else 'info'}",
         "  maxconn 8192",
         "  nbthread 2",
         "  tune.ssl.default-dh-param 2048",
         "  hard-stop-after 1h",
     ]
+    if balancer.kind == "application":
+        # Every request to the agent, which counts them for CloudWatch.
+        lines.insert(3, f"  log {REQUESTS} len 8192 format raw local1 info")
+    if slots:
+        lines += [f"  set-var {name} int({value})" for name, value in shares(balancer).items()]
     if balancer.kind == "application":
         # WebSockets are an upgrade of HTTP/1.1 there; AWS's HTTP/2 has no extended CONNECT.
         lines.append("  h2-workaround-bogus-websocket-clients")
@@ -301,7 +336,8 @@ def _application_defaults(balancer: LoadBalancer) -> list[str]:
         "  mode http",
         "  log global",
         "  option httplog",
-        "  option dontlog-normal",
+        # What fails is an error, and alone goes to the container's own log too.
+        "  option log-separate-errors",
         "  option dontlognull",
         # Three attempts of three seconds: AWS gives up to connect after ten seconds ("HTTP 504").
         "  timeout connect 3s",

@@ -7,7 +7,8 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, history, lock, plan, records
+from ansible_collections.flotilla.ec2.plugins.module_utils.aws import listener
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, colours, history, lock, plan, records, traffic
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, in_group
 from ansible_collections.flotilla.ec2.plugins.modules.release_plan import DOCUMENTATION
@@ -124,20 +125,25 @@ class ActionModule(ReleaseAction):
         if request["verb"] == "deploy":
             to["configuration"] = records.configuration(service, arguments["environment"] or {}, request["outputs"])
             to["configuration_checksum"] = records.checksum(to["configuration"])
+        name = self._colour(request) if service.get("colours") else service["name"]
         targets = api.target_health(api.client("elbv2", request["region"]), request["target_group"]) if request["target_group"] else {}
         seen = {}
         for host, row in (arguments["seen"] or {}).items():
-            known = row.get("service") or {}
+            known = (row.get("services") or {}).get(name) or {}
             seen[host] = {**row, **{key: known.get(key) for key in ("release", "digest", "running", "prepared")}, "target": targets.get(host)}
         made = plan.make(request, seen, arguments["min_healthy"])
+        if made.traffic and made.traffic["watched"] and (alarms := list(made.traffic["limits"]["alarms"] or [])):
+            made.problems += traffic.alarm_problems(alarms, traffic.alarm_states(api.client("cloudwatch", request["region"]), alarms))
         text = plan.page(made, lock.now(), arguments["lock_note"])
         recreate = service.get("strategy") == "recreate"
         release = service.get("release") or {}
+        # Of a service with two colours all hosts take part, if only to be looked at: the traffic is theirs together.
+        rolling = [] if self.check or made.unchanged else list(made.steps) if made.traffic else made.acting
         migration = None if made.problems else plan.migration_of(request, made.number, made.steps, made.acting)
         final = plan.irreversible(request, made.number, migration)
         noted = {"irreversible": final, "lock_taken_from": arguments["taken_from"]}
         outcome: dict[str, Any] = {
-            "changed": self.check and bool(made.batches),
+            "changed": self.check and bool(made.batches or (made.traffic or {}).get("shares")),
             "diff": {
                 "before": plan.masked(request["configuration_before"]) if request["configuration_before"] else "",
                 "after": plan.masked(to["configuration"]),
@@ -150,7 +156,12 @@ class ActionModule(ReleaseAction):
                 "batches": made.batches,
                 "sizes": [len(batch) for batch in made.batches] or [1],
                 "acting": made.acting,
-                "rolling": [] if self.check or made.unchanged else made.acting,
+                "rolling": rolling,
+                "batched": [] if made.traffic else rolling,
+                "colouring": rolling if made.traffic else [],
+                "traffic": made.traffic,
+                "instance": name,
+                "port": made.traffic["ports"][made.traffic["colour"]] if made.traffic else to["configuration"].get("port"),
                 # A plan looks at one host's files: they are the same on all.
                 "preparing": [host for host in made.acting if made.steps[host] == "release"][: 1 if self.check else None],
                 "lost": made.lost,
@@ -167,7 +178,8 @@ class ActionModule(ReleaseAction):
                 "minimum": made.minimum if request["from"] else 0,
                 "finish_record": made.unchanged and not request["finished_before"],
                 "ways_back": {
-                    host: {"action": "barred", "number": None} if final else plan.way_back(seen[host], made.number, request["from"]) for host in made.acting
+                    host: {"action": "barred", "number": None} if final else plan.way_back(seen[host], made.number, request["from"])
+                    for host in {*made.acting, *rolling}
                 },
                 "text": text,
                 "given_up": request["unfinished"]["number"] if request["unfinished"] and int(request["unfinished"]["number"]) != made.number else None,
@@ -178,6 +190,21 @@ class ActionModule(ReleaseAction):
         if made.problems:
             outcome.update(failed=True, msg=f"{text}\n\nNothing was changed.")
         return outcome
+
+    @staticmethod
+    def _colour(request: Document) -> str:
+        """Note the weights as they are and the target group of the release's colour; the colour's name on the hosts."""
+        service = request["service"]
+        rule = (request["outputs"].get("rules") or {}).get(service["name"])
+        if not rule:
+            raise ReleaseError(f"{service['name']} has strategy: blue_green, and the load balancer has no rule for its colours yet. Fix: run provision.yml.")
+        try:
+            request["weights"] = listener.weights_of(listener.find_rule(api.client("elbv2", request["region"]), rule)["Actions"])
+        except ValueError as error:
+            raise ReleaseError(str(error)) from error
+        instance = service["colours"][colours.target(request["verb"], plan.number_of(request), request["from"])]["instance"]
+        request["target_group"] = request["outputs"]["target_groups"][instance]
+        return str(instance)
 
     @staticmethod
     def _record(request: Document, made: plan.Plan) -> Document:
@@ -196,6 +223,7 @@ class ActionModule(ReleaseAction):
             "configuration_checksum": to["configuration_checksum"],
             "revision": to.get("revision"),
             "previous": previous,
+            "colour": made.traffic["colour"] if made.traffic else None,
             "who": lock.owner(),
             "where": lock.where(),
             "message": request.get("message") or "",

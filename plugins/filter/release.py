@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import console, hooks, order, report, verdict
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import colours, console, hooks, order, report, verdict
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 
 
@@ -59,7 +59,7 @@ def _ends(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) ->
     ends = {}
     for host in plan["rolling"]:
         variables = hostvars[host]
-        looked = ((variables.get("__release_looked") or {}).get("services") or {}).get(plan["result"]["service"]) or {}
+        looked = ((variables.get("__release_looked") or {}).get("services") or {}).get(plan["instance"]) or {}
         logs = variables.get("__release_logs") or {}
         ends[host] = {
             "outcome": variables.get("__release_outcome"),
@@ -87,7 +87,11 @@ def release_verdict(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str,
     """What became of the release: C({outcome, reason, hosts, phases, revert, result})."""
     marks = _marks(plan, hostvars["localhost"])
     phases = {phase: round(after - at, 1) for (phase, at), (_next, after) in zip(marks, marks[1:], strict=False)}
-    return verdict.accompanied(verdict.judge(dict(plan), _ends(plan, hostvars), phases), _joined(hostvars))
+    ends = _ends(plan, hostvars)
+    if plan.get("traffic"):
+        shifted = (hostvars["localhost"].get("__release_shifted") or {}).get("shift") or {}
+        return verdict.accompanied(colours.judge(dict(plan), ends, shifted, phases), _joined(hostvars))
+    return verdict.accompanied(verdict.judge(dict(plan), ends, phases), _joined(hostvars))
 
 
 def _joined(hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str | None]:
@@ -131,6 +135,30 @@ def release_unmigrated(plan: Mapping[str, Any], reason: str, seconds: float) -> 
 def release_hook_problems(named: Any) -> list[str]:
     """What is wrong with the hooks of a release."""
     return hooks.problems(named)
+
+
+def _failure(variables: Mapping[str, Any]) -> str:
+    """Why a colour did not start on a host, or an empty text."""
+    started = variables.get("__release_activated")
+    if started is None or started.get("unreachable"):
+        return f"it has ceased to answer: {(started or {}).get('msg') or 'no reason known'}"
+    return str(started.get("msg") or "")
+
+
+def release_failures(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Host → why the colour did not start there, of those on which it did not."""
+    failures = {host: _failure(hostvars[host]) for host in hosts}
+    return {host: reason for host, reason in failures.items() if reason}
+
+
+def release_doomed(traffic: Mapping[str, Any], shifted: Mapping[str, Any], drain_seconds: int) -> dict[str, Any]:
+    """The colour that is to be stopped, C({instance, after_seconds}), or nothing."""
+    return colours.doomed(traffic, shifted, int(drain_seconds))
+
+
+def release_instances(model: Mapping[str, Any]) -> list[str]:
+    """The names of a model's services on the hosts, each colour for itself."""
+    return [instance for service in model["services"] for instance in service["instances"]]
 
 
 def release_order(model: Mapping[str, Any]) -> list[str]:
@@ -186,6 +214,9 @@ class FilterModule:
             "certificate_for": certificate_for,
             "console_command": console_command,
             "release_hook_problems": release_hook_problems,
+            "release_doomed": release_doomed,
+            "release_failures": release_failures,
+            "release_instances": release_instances,
             "release_order": release_order,
             "release_seen": release_seen,
             "release_story": release_story,

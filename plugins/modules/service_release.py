@@ -13,6 +13,7 @@ description:
   - V(active) makes a prepared release the current one and restarts the unit, unless that release runs already; then it waits until the service
     answers on the host. An older release that still lies ready is activated in the same way.
   - V(stopped) ends and disables the unit; releases stay ready.
+  - V(retired) does the same after a while, on the host's own account; V(active) calls it off.
   - V(absent) removes the service with its releases, images and data.
 options:
   name:
@@ -22,7 +23,7 @@ options:
   state:
     description: What shall be.
     type: str
-    choices: [prepared, active, stopped, absent]
+    choices: [prepared, active, stopped, retired, absent]
     required: true
   release:
     description: The release's number. Needed for V(prepared) and V(active).
@@ -59,6 +60,10 @@ options:
     description: The path that is asked for; any status will do, for the load balancer judges the code.
     type: str
     default: /
+  after_seconds:
+    description: How long V(retired) waits.
+    type: int
+    default: 0
   start_seconds:
     description: How long a started service may take until it answers.
     type: int
@@ -144,7 +149,10 @@ def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     """Start a prepared release, unless it runs."""
     number = module.params["release"]
     before = host.inspect([layout.container]).get(layout.container) or {}
-    unit = host.units([layout.unit_name]).get(layout.unit_name, {})
+    units = host.units([layout.unit_name, retirement(layout)])
+    unit = units.get(layout.unit_name, {})
+    if units.get(retirement(layout), {}).get("ActiveState") == "active" and not module.check_mode:
+        host.systemctl("stop", retirement(layout))
     seen = state.described(before, unit, layout.prepared())
     wanted = layout.configuration(number)
     runs = layout.current() == number and wanted and state.configured(before) == wanted and seen["unit"] == "active"
@@ -227,6 +235,29 @@ def stop(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     return {"changed": True}
 
 
+def retirement(layout: Layout) -> str:
+    """The timer that stops a service later."""
+    return f"{layout.container}-retire.timer"
+
+
+def retire(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
+    """Stop the service after a while, whether or not anybody watches then."""
+    after, timer = module.params["after_seconds"], retirement(layout)
+    units = host.units([layout.unit_name, timer])
+    if not after or units.get(layout.unit_name, {}).get("ActiveState", "inactive") == "inactive":
+        return stop(module, layout)
+    if units.get(timer, {}).get("ActiveState") == "active":
+        return {"changed": False}
+    if not module.check_mode:
+        script = f"systemctl disable --quiet --now {layout.unit_name}; systemctl daemon-reload; docker rm --force {layout.container}"
+        name = timer.rpartition(".")[0]
+        command = ["systemd-run", "--quiet", f"--unit={name}", f"--on-active={after}", "--timer-property=AccuracySec=1s", "/bin/sh", "-c", script]
+        code, _output, errors = host.run(command)
+        if code != 0:
+            raise host.HostError(f"{layout.container} cannot be stopped later: systemd-run: {errors.strip()}")
+    return {"changed": True}
+
+
 def remove(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     """Take the service off the host."""
     stopped = stop(module, layout)
@@ -247,7 +278,7 @@ def main() -> None:
     module = AnsibleModule(
         {
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "required": True, "choices": ["prepared", "active", "stopped", "absent"]},
+            "state": {"type": "str", "required": True, "choices": ["prepared", "active", "stopped", "retired", "absent"]},
             "release": {"type": "int"},
             "image": {"type": "str"},
             "files": {"type": "dict"},
@@ -257,12 +288,13 @@ def main() -> None:
             "probe": {"type": "str", "choices": ["http", "tcp", "none"], "default": "http"},
             "restart": {"type": "bool", "default": False},
             "path": {"type": "str", "default": "/"},
+            "after_seconds": {"type": "int", "default": 0},
             "start_seconds": {"type": "int", "default": 60},
         },
         required_if=[("state", "prepared", ["release", "image", "files"]), ("state", "active", ["release"])],
         supports_check_mode=True,
     )
-    act = {"prepared": prepare, "active": activate, "stopped": stop, "absent": remove}[module.params["state"]]
+    act = {"prepared": prepare, "active": activate, "stopped": stop, "retired": retire, "absent": remove}[module.params["state"]]
     try:
         module.exit_json(**act(module, Layout(module.params["name"])))
     except host.HostError as error:

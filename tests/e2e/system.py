@@ -38,6 +38,8 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 8
 # Likewise every host of a release waits until it has been healthy for so long. Two seconds show that it waits.
 HEALTHY_SECONDS = 2
+# And every share of a service's traffic is watched for so long.
+BAKE_SECONDS = 4
 # Each stack's tests have addresses of their own, so that two of them can run at a time: first port of its cloud, block of its VPC.
 PLACES = {
     "hello": (5041, "198.19.192.0/20"),
@@ -47,9 +49,10 @@ PLACES = {
     "sums": (5121, "198.19.96.0/20"),
     "releases": (4751, "198.19.64.0/20"),
     "bench": (4751, "198.19.64.0/20"),
+    "blue_green": (4731, "198.19.16.0/20"),
 }
 # Tests that are not about a stack of their own: the example that they release, without what is not needed for that.
-EXAMPLES = {"releases": "hello", "bench": "hello"}
+EXAMPLES = {"releases": "hello", "bench": "hello", "blue_green": "hello"}
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal does with colours and cursor
 T = TypeVar("T")
@@ -120,9 +123,10 @@ class System:
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
-        self.tests, self.stack = self.stack, EXAMPLES.get(self.stack, self.stack)
-        self.build = ROOT / "build" / "e2e" / self.tests
-        self.settings = Settings(PLACES[self.tests][0], self.build / "cloud", PLACES[self.tests][1])
+        self.place = self.stack
+        self.stack = EXAMPLES.get(self.place, self.place)
+        self.build = ROOT / "build" / "e2e" / self.place
+        self.settings = Settings(PLACES[self.place][0], self.build / "cloud", PLACES[self.place][1])
         self.http, self.https = (f"{scheme}://127.0.0.1:{port}" for scheme, port in (("http", self.settings.http_port), ("https", self.settings.https_port)))
         self.environment = {
             **known,
@@ -279,7 +283,9 @@ class System:
         for service in stack["services"].values():
             service["grace_seconds"] = min(service["grace_seconds"], PATIENCE_SECONDS)
             service.setdefault("release", {})["min_healthy_seconds"] = HEALTHY_SECONDS
-        if self.tests != self.stack:  # a release is the same with a database and without
+            if service.get("strategy") == "blue_green":
+                service["release"]["bake_seconds"] = BAKE_SECONDS
+        if self.place != self.stack:  # a release is the same with a database and without
             stack = {key: value for key, value in stack.items() if key != "database"}
             stack["services"] = {name: {**service, "environment": {}, "secrets": {}} for name, service in stack["services"].items()}
         return stack
@@ -302,12 +308,32 @@ class System:
         return {host["InstanceId"]: host for page in pages["Reservations"] for host in page["Instances"]}
 
     def targets(self, service: str = "") -> dict[str, str]:
-        """Target id → state, of a service's target group or of every one of the stack."""
+        """Target id → state, of a service's target group or of every one of the stack, but for colours that have no traffic."""
         api = self.client("elbv2")
         prefix = f"{self.stack}-{self.name}-{service}"
         groups = [group["TargetGroupArn"] for group in api.describe_target_groups()["TargetGroups"] if group["TargetGroupName"].startswith(prefix)]
-        answers = [row for arn in groups for row in api.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]]
+        idle = self.idle()
+        answers = [row for arn in groups if arn not in idle for row in api.describe_target_health(TargetGroupArn=arn)["TargetHealthDescriptions"]]
         return {row["Target"]["Id"]: row["TargetHealth"]["State"] for row in answers}
+
+    def weights(self, service: str) -> dict[str, int]:
+        """Name on the hosts → weight, of both colours of a service; {} when it has none."""
+        outputs = self.outputs()
+        if service not in outputs.get("rules", {}):
+            return {}
+        (rule,) = self.client("elbv2").describe_rules(RuleArns=[outputs["rules"][service]])["Rules"]
+        weights = {one["TargetGroupArn"]: one["Weight"] for one in rule["Actions"][0].get("ForwardConfig", {}).get("TargetGroups", [])}
+        return {name: weights[arn] for name, arn in outputs["target_groups"].items() if arn in weights}
+
+    def live(self, service: str) -> str:
+        """The name on the hosts of a service's container that serves: its own, or its green colour's."""
+        weights = self.weights(service)
+        return max(weights, key=lambda name: weights[name]) if weights else service
+
+    def idle(self) -> set[str]:
+        """The target groups of colours that have no traffic."""
+        outputs = self.outputs()
+        return {outputs["target_groups"][name] for service in outputs.get("rules", {}) for name, weight in self.weights(service).items() if not weight}
 
     def healthy(self, count: int = 2, service: str = "") -> dict[str, str]:
         """The targets once count of them, and no others, are registered and healthy."""

@@ -137,12 +137,13 @@ def test_a_release_of_the_api_loses_no_request(released: System) -> None:
 
 
 def test_a_broken_api_is_undone(released: System) -> None:
-    """A build that never becomes healthy: exit code not 0, one host touched, no request lost."""
+    """A build that never becomes healthy: exit code not 0, the colour that serves untouched, no request lost."""
     released.push("api", "broken")
-    before = released.containers("api", "api")
+    serving = released.live("api")
+    before = released.containers(serving, "api")
     with released.load("broken", rate=30):
         released.release("api", "broken").refused("APP_FAULT|unhealthy|failed")
-    assert sum(one == before[host] for host, one in released.containers("api", "api").items()) == 1
+    assert released.live("api") == serving and released.containers(serving, "api") == before
     released.healthy(2, "api")
 
 
@@ -188,14 +189,15 @@ def test_a_push_deploys_itself_and_of_quick_ones_the_newest_stays(released: Syst
 @pytest.mark.aside
 def test_a_push_with_a_failing_test_deploys_nothing(released: System, work: Path) -> None:
     """Line 8: whoever pushes sees the test that failed; the registry holds no image of the commit, containers and release are as before."""
-    before = released.containers("client", "client")
+    serving = released.live("client")
+    before = released.containers(serving, "client")
     broken = commit(released, work, "Your sum was", "Her sum was")
     pushed = git(released, work, "push", "origin", "HEAD:main")
     for text in (f"FAILED at {broken}", r"Expected: \[200, \"Your sum was 10\"\]", "Nothing was pushed, nothing was deployed"):
         assert re.search(text, pushed.output), pushed.output
     images = released.client("ecr").describe_images(repositoryName="sums/client")["imageDetails"]
     assert broken not in [tag for image in images for tag in image.get("imageTags", [])]
-    assert released.containers("client", "client") == before
+    assert released.live("client") == serving and released.containers(serving, "client") == before
     assert released.versions(path="/") == {released.given}
 
 
@@ -245,19 +247,19 @@ def test_a_developer_opens_irb_in_the_running_application(released: System) -> N
 def test_the_same_again_changes_nothing(released: System) -> None:
     """changed=0 from provision, configure and deploy; container ids and start times as before."""
     fleets = {"redis": "redis", "api": "api", "client": "client"}
-    before = {service: released.containers(service, fleet) for service, fleet in fleets.items()}
+    before = {service: released.containers(released.live(service), fleet) for service, fleet in fleets.items()}
     for verb in ("provision", "configure"):
         assert released.play(verb).succeeded().changed == 0
     for service, tag in {"redis": released.push("redis", "v2"), "api": released.push("api", "v2"), "client": released.given}.items():
         assert released.play("deploy", release_service=service, release_tag=tag).succeeded().changed == 0
-    assert {service: released.containers(service, fleet) for service, fleet in fleets.items()} == before
+    assert {service: released.containers(released.live(service), fleet) for service, fleet in fleets.items()} == before
 
 
 @pytest.mark.aside
 def test_two_public_services_share_the_load_balancer(released: System) -> None:
     """Another build of the client, for one host name and one path: the rule's requests reach it, all others the client."""
     stack = released.stack_facts()
-    seen_at = {"port": 4568, "container_port": 4567, "hosts": ["preview.example.org"], "paths": ["/preview*"]}
+    seen_at = {"port": 4570, "container_port": 4567, "hosts": ["preview.example.org"], "paths": ["/preview*"]}
     stack["services"]["preview"] = {**stack["services"]["client"], **seen_at}
     released.variables["flotilla_stack"] = stack
     released.play("provision").succeeded()

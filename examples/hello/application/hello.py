@@ -9,7 +9,7 @@ SIGTERM only after running requests are answered. Settings come from the environ
   HELLO_VERSION          version of this build, sent as X-App-Version
   HELLO_SECRETS          directory with the file `database_password` (default /run/secrets)
   HELLO_RUN              writable directory (default /tmp/hello)
-  HELLO_FAULT            for tests of the deployment: `unhealthy` answers 500 on /healthz, `exit` ends at start
+  HELLO_FAULT            for tests of the deployment: `unhealthy` answers 500 on /healthz, `errors` on everything else, `exit` ends at start
 """
 
 from __future__ import annotations
@@ -201,6 +201,8 @@ class Application:
         route = routes.get(("GET" if method == "HEAD" else method, address.path))
         if route is None:
             return self.json(404, {"error": f"nothing at {method} {address.path}"})
+        if self.fault == "errors" and address.path != "/healthz":
+            return self.json(500, {"error": "HELLO_FAULT=errors", "version": self.version})
         try:
             return route()
         except Unavailable as error:

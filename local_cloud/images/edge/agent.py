@@ -7,6 +7,7 @@ In:  ``{"checks": [{"key", "host", "port", "path", "protocol", "interval", "time
      ``{"id", "commands": ["set server …"]}``  for the runtime API
 Out: ``{"key", "kind": "response" | "connected" | "timeout" | "failed", "code"}``  one per check made
      ``{"id", "replies": [...]}``
+     ``{"requests": {backend: {"requests", "errors", "times": {milliseconds: count}}}}``  what was answered since the last such line, from HAProxy's log
 
 It ends when its input does, so it never outlives the local cloud.
 """
@@ -15,12 +16,18 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import socket
 import ssl
 import sys
 import threading
+import time
 
 SOCKET = "/run/haproxy.sock"
+REQUESTS = ("127.0.0.1", 5140)
+TELL_SECONDS = 1.0
+# HAProxy's HTTP log: ... frontend backend/server request/queue/connect/RESPONSE/all CODE ...
+ANSWERED = re.compile(r"\] \S+ ([^/ ]+)/(\S+) -?\d+/-?\d+/-?\d+/(-?\d+)/\+?-?\d+ (-?\d+) ")
 printing = threading.Lock()
 
 
@@ -75,6 +82,45 @@ class Checker(threading.Thread):
             self.stopped.wait(float(self.check["interval"]))
 
 
+def counted(lines: list[str]) -> dict:
+    """Requests that a target was chosen for, its 5xx answers and response times, by backend. -1: the target did not answer."""
+    found: dict[str, dict] = {}
+    for line in lines:
+        parts = ANSWERED.search(line)
+        if parts is None or parts[2] == "<NOSRV>":
+            continue
+        row = found.setdefault(parts[1], {"requests": 0, "errors": 0, "times": {}})
+        row["requests"] += 1
+        if int(parts[3]) >= 0:
+            row["errors"] += parts[4].startswith("5")
+            row["times"][parts[3]] = row["times"].get(parts[3], 0) + 1
+    return found
+
+
+def listen() -> None:
+    """Read HAProxy's log and tell each second what was answered. Of two agents of a container the second takes over when the first has ended."""
+    log = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    while True:
+        try:
+            log.bind(REQUESTS)
+            break
+        except OSError:
+            time.sleep(0.2)
+    log.settimeout(0.2)
+    lines: list[str] = []
+    due = time.monotonic() + TELL_SECONDS
+    while True:
+        try:
+            lines.append(log.recv(8192).decode(errors="replace"))
+        except TimeoutError:
+            pass
+        if time.monotonic() >= due:
+            due = time.monotonic() + TELL_SECONDS
+            answered, lines = counted(lines), []
+            if answered:
+                say({"requests": answered})
+
+
 def command(line: str) -> str:
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(5)
@@ -88,6 +134,7 @@ def command(line: str) -> str:
 
 def main() -> None:
     checkers: dict[str, Checker] = {}
+    threading.Thread(target=listen, daemon=True).start()
     for line in sys.stdin:
         message = json.loads(line)
         if "checks" in message:

@@ -27,6 +27,7 @@ KNOWN_AFTER: dict[str, dict[str, str]] = {
     "community.aws.acm_certificate": {"certificate.arn": ""},
     "community.aws.elb_target_group": {"target_group_arn": "TargetGroups[0].TargetGroupArn"},
     "amazon.aws.elb_application_lb": {"load_balancer_arn": "LoadBalancers[0].LoadBalancerArn", "dns_name": "LoadBalancers[0].DNSName"},
+    "flotilla.ec2.listener_rules": {"rules": "Rules[?!IsDefault].{priority: Priority, arn: RuleArn}"},
     "amazon.aws.ec2_launch_template": {"template.launch_template_id": "LaunchTemplates[0].LaunchTemplateId"},
     "flotilla.ec2.generated_secret": {"arn": "ARN"},
     "flotilla.ec2.replication_group": {"primary_endpoint.address": "ReplicationGroups[0].NodeGroups[0].PrimaryEndpoint.Address"},

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import records
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import colours, records
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, in_group, sentence
 
@@ -254,11 +254,14 @@ class Plan:
     problems: list[str] = field(default_factory=list)
     minimum: int = 0
     lost: dict[str, str] = field(default_factory=dict)  # host → why it does not answer, of those that max_failures lets the release do without
+    traffic: Document | None = None  # of a service with two colours
 
     @property
     def unchanged(self) -> bool:
         """Every host is on the release that the pointer names, and in service."""
         pointer = self.request["from"]
+        if self.traffic and self.traffic["shares"]:
+            return False
         return not self.problems and bool(pointer) and int(pointer["number"]) == self.number and all(step == "nothing" for step in self.steps.values())
 
     @property
@@ -267,27 +270,41 @@ class Plan:
         return [host for batch in self.batches for host in batch]
 
 
+def number_of(request: Document) -> int:
+    """The number of the release that a request is for."""
+    to = request["to"]
+    return int(to.get("number") or number_for(to["digest"], to["configuration_checksum"], request["from"], request["unfinished"], request["numbers"]))
+
+
 def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
-    """The plan of a request. minimum overrides the service's own min_healthy."""
+    """The plan of a request. minimum overrides the service's own min_healthy. Of a service with two colours, seen is what the release's colour does."""
     service, to, pointer = request["service"], request["to"], request["from"]
     plan = Plan(request, seen)
     release = service.get("release") or {}
-    plan.number = int(to.get("number") or number_for(to["digest"], to["configuration_checksum"], pointer, request["unfinished"], request["numbers"]))
-    recreate = service.get("strategy") == "recreate"
-    plan.minimum = 0 if recreate else int(release.get("min_healthy", 1)) if minimum is None else minimum
+    plan.number = number_of(request)
+    coloured = bool(service.get("colours"))
+    # Nothing leaves service where the other colour serves, or where an outage is declared.
+    plan.minimum = 0 if coloured or service.get("strategy") == "recreate" else int(release.get("min_healthy", 1)) if minimum is None else minimum
     if not seen:
         plan.problems.append(
             f"fleet {service['fleet']} has no running host. Fix: run provision.yml and configure.yml, or look at the Auto Scaling group's activities."
         )
     silent = sorted(name for name, row in seen.items() if not row["reachable"])
-    if len(silent) <= int(release.get("max_failures") or 0) and len(silent) < len(seen):
+    if not coloured and len(silent) <= int(release.get("max_failures") or 0) and len(silent) < len(seen):
         plan.lost = {host: seen[host].get("message") or "no reason known" for host in silent}
     plan.problems += [unanswered(host, seen[host]) for host in silent if not plan.lost]
+    if not coloured and colours.live(pointer) != colours.COLOURS[0]:
+        plan.problems.append(
+            f"release {(pointer or {}).get('number')} serves on its {colours.live(pointer)} colour, and strategy is {service.get('strategy')}. "
+            "Fix: release once more with strategy: blue_green, so that blue serves, then change the strategy and run provision.yml."
+        )
     balanced = bool(request["target_group"])
     plan.steps = {host: step_of(row, plan.number, to["digest"], balanced) for host, row in sorted(seen.items())}
-    if request["verb"] == "restart":
+    if request["verb"] == "restart" and not coloured:
         plan.steps = dict.fromkeys(plan.steps, "release")
     plan.steps |= dict.fromkeys(plan.lost, "lost")
+    if coloured:
+        plan.traffic = colours.traffic(request, plan.number, request["weights"], plan.steps)
     serving = {host for host, row in seen.items() if (row.get("target") or {}).get("state") == "healthy"} if balanced else {
         host for host, row in seen.items() if row.get("running")
     }  # fmt: skip
@@ -306,7 +323,9 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
     pointed = bool(pointer) and int(pointer["number"]) == plan.number
     if request.get("irreversible") and not pointed and not ((to["configuration"] or {}).get("migration") and request["verb"] == "deploy"):
         plan.problems.append("release_irreversible: this release runs no migration. Fix: leave it out, or give the service a migration.")
-    plan.batches, stuck = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once=first)
+    at_once = first or coloured
+    divided = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once)
+    plan.batches, stuck = divided
     if stuck:
         plan.problems.append(
             f"taking {', '.join(stuck)} out of service would leave fewer than min_healthy = {plan.minimum} of {len(seen)} hosts. "
@@ -375,14 +394,14 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     for index, batch in enumerate(plan.batches, 1):
         for host in batch:
             seen = plan.seen[host]
-            had = f"release {seen['release']}" if seen.get("release") else "no release"
+            had = f"release {seen['release']}" if seen.get("release") and not plan.traffic else "no release" if not plan.traffic else plan.traffic["colour"]
             again = request["verb"] == "restart" and seen.get("release") == plan.number
             does = {
                 "lost": f"does not answer; taken out of service, as max_failures = {(service.get('release') or {}).get('max_failures')} allows",
                 "release": f"{had} again" if again else f"{had} → {plan.number}",
                 "register": f"back into service on release {plan.number}",
             }[plan.steps[host]]
-            row(f"batch {index}", f"{host}  {seen.get('zone') or ''}  {does}")
+            row(f"batch {index}" if not plan.traffic else "all at once", f"{host}  {seen.get('zone') or ''}  {does}")
     for host, step in plan.steps.items():
         if step == "nothing":
             row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, in service")
@@ -395,6 +414,9 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
         row("no way back", f"the migration cannot be undone; {saved}")
     if plan.batches and service.get("strategy") == "recreate":
         row("outage", f"{name} stops, then starts: away for that time, at most {release_deadline(service)} s and its grace of {service.get('grace_seconds')} s")
+    elif plan.traffic:
+        for title, text in colours.rows(plan.traffic):
+            row(title, text)
     elif plan.batches and pointer:
         row("in service", f"never fewer than {plan.minimum} of {len(plan.seen)}")
     row_failure(row, service, plan)
@@ -414,7 +436,7 @@ def row_failure(row: Callable[[str, str], None], service: Document, plan: Plan) 
     release = service.get("release") or {}
     if release.get("pause_seconds") and len(plan.batches) > 1:
         row("pause", f"{release['pause_seconds']} s between two batches, watched")
-    if plan.batches and plan.request["from"] and service.get("strategy") != "recreate":
+    if plan.batches and plan.request["from"] and service.get("strategy") != "recreate" and not plan.traffic:
         allowed = int(release.get("max_failures") or 0)
         back = "every host goes back" if release.get("auto_revert", True) else "that host goes back, those that have the release keep it (auto_revert is off)"
         row("on failure", (f"goes on without up to {allowed}; with one more " if allowed else "") + back)

@@ -17,7 +17,7 @@ from typing import Any
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
 
-POINTER_KEYS = ("number", "digest", "tag", "image", "configuration_checksum", "revision", "who", "when", "previous")
+POINTER_KEYS = ("number", "digest", "tag", "image", "configuration_checksum", "revision", "who", "when", "previous", "colour")
 # What decides how the container runs, besides its image. Health settings are the load balancer's and change no container.
 CONFIGURATION_KEYS = (
     "environment", "secrets", "port", "container_port", "user", "memory_mb", "grace_seconds", "tmpfs", "writable", "volumes", "media", "migration", "console",

@@ -19,7 +19,7 @@ def rows(services: dict[str, Document], seen: dict[str, Document]) -> dict[str, 
         table[name] = []
         for host in service["hosts"]:
             view = seen[host]
-            known = (view.get("services") or {}).get(name) or {}
+            known = (view.get("services") or {}).get(service.get("instance") or name) or {}
             target = None if service["targets"] is None else service["targets"].get(host, NOT_REGISTERED)
             table[name].append(
                 {
@@ -47,6 +47,11 @@ def problems(services: dict[str, Document], table: dict[str, list[Document]], su
         if not pointer:
             found.append(f"{name} has never been released. Fix: deploy.yml{which} -e release_tag=<tag>")
             continue
+        for colour, one in (service.get("colours") or {}).items():
+            if not one["live"] and one["percent"]:
+                found.append(
+                    f"{name}: {colour} has {one['percent']} % of the traffic, of a release that never ended. Fix: its command again, or rollback.yml{which}"
+                )
         silent = [row["host"] for row in table[name] if row["unit"] == "unreachable"]
         wrong = [row["host"] for row in table[name] if not row["ok"] and row["host"] not in silent]
         if silent:
@@ -58,6 +63,17 @@ def problems(services: dict[str, Document], table: dict[str, list[Document]], su
     return found
 
 
+def shades(service: Document, seen: dict[str, Document]) -> list[str]:
+    """A line for each colour of a service: its share of the traffic, and what runs there."""
+    lines = []
+    for colour, one in (service.get("colours") or {}).items():
+        known = [((seen.get(host) or {}).get("services") or {}).get(one["instance"]) or {} for host in service["hosts"]]
+        running = sorted({row["release"] for row in known if row.get("running") and row.get("release")})
+        does = f"release {', '.join(map(str, running))}" + ("" if one["live"] else ", warm") if running else "stopped"
+        lines.append(f"{colour:<6}{one['percent']:>3} % of the traffic  {does}")
+    return lines
+
+
 def page(
     stack: str,
     environment: str,
@@ -67,6 +83,7 @@ def page(
     holder: str | None,
     wrong: list[str],
     at: datetime,
+    seen: dict[str, Document] | None = None,
 ) -> str:
     """All of it for a person."""
     lines = [f"{stack} ({environment})"]
@@ -82,6 +99,7 @@ def page(
             lines.append(f"    {row['host']:<21}{row['zone']:<17}{row['unit']:<13}{running:<13}{row['health']}")
         if not table[name]:
             lines.append("    no host")
+        lines += [f"    {text}" for text in shades(service, seen or {})]
     lines += ["", f"  lock: {holder or 'free'}"]
     lines += [f"  suspended: {group}: {', '.join(names)}" for group, names in suspended.items()]
     lines += ["", *([f"  ! {text}" for text in wrong] or ["  Everything is as it was released."])]

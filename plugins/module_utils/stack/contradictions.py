@@ -42,13 +42,14 @@ def stack(given: dict[str, Any], problems: Problems, laid_over: dict[str, Any] |
             problems.add(f"{path}.fleet", f"{shown(fleet)} is no fleet of this stack; {nearest(fleet, list(fleets))}")
         else:
             used.add(fleet)
-        port = service.get("port")
-        if port and fleet:
-            other = ports.setdefault((fleet, port), name)
-            if other != name:
-                problems.add(f"{path}.port", f"{port} is taken on fleet {fleet} by service {other}; give each service of a fleet its own port")
-        if port == 22:
-            problems.add(f"{path}.port", "22 is the hosts' ssh port; give another, e.g. 8080")
+        for key, port in _ports(service).items():
+            if fleet:
+                other = ports.setdefault((fleet, port), name)
+                if other != name:
+                    problems.add(f"{path}.{key}", f"{port} is taken on fleet {fleet} by service {other}; give each service of a fleet its own port")
+            if port == 22:
+                problems.add(f"{path}.{key}", "22 is the hosts' ssh port; give another, e.g. 8080")
+        _colours(name, service, services, problems)
         _exposure(path, service, problems)
         _health(path, service, problems)
         _environment(name, service, given, (laid_over or {}).get(name) or {}, problems)
@@ -63,6 +64,40 @@ def stack(given: dict[str, Any], problems: Problems, laid_over: dict[str, Any] |
         _sizes(f"fleets.{name}", fleets[name] or {}, problems)
     _used(given, services, problems)
     adopted(given.get("network"), "network", problems)
+
+
+def _ports(service: dict[str, Any]) -> dict[str, int]:
+    """Key → port of the host; a blue_green service has two."""
+    port = service.get("port")
+    if not port:
+        return {}
+    return {"port": port, "green_port": green_port(service)} if service.get("strategy") == "blue_green" else {"port": port}
+
+
+def green_port(service: dict[str, Any]) -> int:
+    """The port that reaches the green colour."""
+    return int(service.get("green_port") or service["port"] + 1)
+
+
+def _colours(name: str, service: dict[str, Any], services: dict[str, Any], problems: Problems) -> None:
+    """What strategy: blue_green asks for."""
+    path, release = f"services.{name}", service.get("release") or {}
+    if service.get("strategy") != "blue_green":
+        if service.get("green_port"):
+            problems.add(f"{path}.green_port", f"only strategy: blue_green has a second port, and this one is {service.get('strategy')}; leave it out")
+        return
+    if service.get("exposure") == "none" or service.get("protocol") == "tcp":
+        kind = "exposure: none" if service.get("exposure") == "none" else "protocol: tcp"
+        problems.add(f"{path}.strategy", f"blue_green shifts the requests of a load balancer, and this service has {kind}; use strategy: rolling")
+    if service.get("port") and service.get("green_port") == service["port"]:
+        problems.add(f"{path}.green_port", f"{service['port']} is port too; both colours run side by side, give each a port of its own")
+    elif service.get("port") == 65535 and not service.get("green_port"):
+        problems.add(f"{path}.green_port", "missing; port + 1 would be 65536, give a port that is free on the hosts")
+    if f"{name}-green" in services:
+        problems.add(f"services.{name}-green", f"{name}-green is the green colour of {name} on its hosts; give this service another name")
+    weights = [one for one in release.get("weights") or [] if one]
+    if weights and (weights != sorted(set(weights)) or weights[-1] != 100):
+        problems.add(f"{path}.release.weights", f"{shown(weights)} must rise step by step and end with 100, e.g. [10, 50, 100]")
 
 
 def _addresses(services: dict[str, Any], problems: Problems) -> None:
@@ -260,7 +295,7 @@ def _release(path: str, service: dict[str, Any], fleet: dict[str, Any], problems
     for position, batch in enumerate(release.get("batches") or []):
         if batch and batch.endswith("%") and int(batch[:-1]) > 100:
             problems.add(f"{path}.release.batches[{position}]", f"{shown(batch)} is more than the whole fleet; give at most 100%")
-    if service.get("strategy") != "recreate" and release.get("min_healthy") and fleet.get("min") and release["min_healthy"] >= fleet["min"]:
+    if service.get("strategy") == "rolling" and release.get("min_healthy") and fleet.get("min") and release["min_healthy"] >= fleet["min"]:
         problems.add(
             f"{path}.release.min_healthy",
             f"{release['min_healthy']} hosts must stay in service and the fleet has {fleet['min']}: none could be updated; "
@@ -389,10 +424,11 @@ def both(given: dict[str, Any], around: dict[str, Any], problems: Problems) -> N
     if name and place:
         prefix = f"{name}-{place}"
         for service, spec in services.items():
-            if spec.get("exposure") in ("public", "internal") and len(f"{prefix}-{service}") > NAME_LIMIT:
+            group = f"{prefix}-{service}" + ("-green" if spec.get("strategy") == "blue_green" else "")
+            if spec.get("exposure") in ("public", "internal") and len(group) > NAME_LIMIT:
                 problems.add(
                     f"services.{service}",
-                    f"its target group would be {prefix}-{service}, and AWS allows {NAME_LIMIT} characters; shorten the stack's, the environment's or its name",
+                    f"its target group would be {group}, and AWS allows {NAME_LIMIT} characters; shorten the stack's, the environment's or its name",
                 )
         if any(spec.get("exposure") == "internal" for spec in services.values()) and len(f"{prefix}-int") > NAME_LIMIT:
             problems.add(

@@ -271,14 +271,23 @@ def _secret(reference: str, user: str, secret_root: str) -> dict[str, Any]:
     return {"secret": f"{secret_root}/{place}", "field": references.SECRETS.get(reference)}
 
 
+def _colours(name: str, service: dict[str, Any], prefix: str) -> dict[str, dict[str, Any]]:
+    """Both colours of a service: the name of its unit and container on a host, port, target group."""
+    return {
+        "blue": {"instance": name, "port": service["port"], "target_group": f"{prefix}-{name}"},
+        "green": {"instance": f"{name}-green", "port": contradictions.green_port(service), "target_group": f"{prefix}-{name}-green"},
+    }
+
+
 def _service(name: str, stack: dict[str, Any], environment: str, prefix: str, secret_root: str) -> dict[str, Any]:
     service, others = stack["services"][name], stack["services"]
     keys = STACK.keys["services"].items.keys  # type: ignore[union-attr]
     tcp = service["protocol"] == "tcp"
     health = service.get("health") or (check({}, keys["health"], "health", Problems()) if tcp else None)
     release = service.get("release") or check({}, keys["release"], "release", Problems())
-    if service["strategy"] == "recreate":
+    if service["strategy"] in ("recreate", "blue_green"):
         release = {**release, "min_healthy": 0}
+    colours = _colours(name, service, prefix) if service["strategy"] == "blue_green" else None
     secrets = {one: _secret(references.named(value)[0], user_of(stack["name"], name), secret_root) for one, value in service["secrets"].items()}
     known = {"stack.name": stack["name"], "environment.name": environment, "media.path": service.get("media") or ""}
     public = [one for one, other in others.items() if other["exposure"] == "public" and (other["hosts"] or other["paths"])]
@@ -296,6 +305,10 @@ def _service(name: str, stack: dict[str, Any], environment: str, prefix: str, se
         # Of its rule at the public load balancer; the default has none.
         "priority": public.index(name) + 1 if name in public else None,
         "strategy": service["strategy"],
+        # Blue is what a service has without colours, so that a stack can go from rolling to blue_green and back with nothing restarted.
+        "colours": colours,
+        "instances": [one["instance"] for one in colours.values()] if colours else [name],
+        "ports": [one["port"] for one in colours.values()] if colours else [service["port"]],
         "target_group": f"{prefix}-{name}" if service["exposure"] in ("public", "internal") else None,
         "clients": clients,
         "clients_fleets": list(dict.fromkeys(others[one]["fleet"] for one in clients)),

@@ -61,6 +61,57 @@ RELEASE = Key(
             maximum=1000,
         ),
         "auto_revert": Key("Whether hosts that have a new release go back too when it fails on another.", type="bool", default=True),
+        "weights": Key(
+            "With `blue_green`: the new colour's shares of the traffic, in percent, one after the other.",
+            type="list",
+            default=[10, 50, 100],
+            minimum=1,
+            maximum=20,
+            items=Key("A share of the traffic.", type="int", minimum=1, maximum=100, unit="percent"),
+            example=[5, 25, 100],
+        ),
+        "bake_seconds": Key(
+            "With `blue_green`: time for which each share is watched before the next. CloudWatch knows of a minute only after it: where there was traffic "
+            "before, its figures are waited for, up to three minutes more, unless this is 0.",
+            type="int",
+            default=60,
+            minimum=0,
+            maximum=86400,
+            unit="seconds",
+        ),
+        "max_5xx_percent": Key(
+            "With `blue_green`: by how many percentage points more of the new colour's answers may be 5xx than of the old one's.",
+            type="int",
+            default=1,
+            minimum=0,
+            maximum=100,
+            unit="percentage points",
+        ),
+        "max_latency_percent": Key(
+            "With `blue_green`: the new colour's latency (95 % are faster) at most, in percent of the old one's over the same time. "
+            "Differences below 50 ms never count.",
+            type="int",
+            default=200,
+            minimum=100,
+            maximum=10000,
+            unit="percent",
+        ),
+        "alarms": Key(
+            "With `blue_green`: names of CloudWatch alarms that must not ring while the traffic is shifted.",
+            type="list",
+            default=[],
+            maximum=20,
+            items=Key("An alarm.", minimum=1, maximum=255),
+            example=["shop-checkout-failures"],
+        ),
+        "retire_after_seconds": Key(
+            "With `blue_green`: time after which the old colour is stopped. Left out, it stays warm until the next release. "
+            "Stopped, it is started again for a rollback.",
+            type="int",
+            minimum=0,
+            maximum=604800,
+            unit="seconds",
+        ),
     },
 )
 
@@ -79,6 +130,12 @@ SERVICE = Key(
         "fleet": Key("Fleet whose hosts run it. May be left out when the stack has one fleet.", pattern=NAME, pattern_text=NAME_TEXT),
         "port": Key("Port of the host that reaches it.", type="int", required=True, minimum=1, maximum=65535, example=8080),
         "container_port": Key("Port that the program in the container listens on. Default: `port`.", type="int", minimum=1, maximum=65535),
+        "green_port": Key(
+            "With `strategy: blue_green`: port of the host that reaches the green colour; blue has `port`. Default: `port` + 1.",
+            type="int",
+            minimum=1,
+            maximum=65535,
+        ),
         "exposure": Key(
             "Who reaches it: `public` (everyone, through the load balancer), `internal` (the fleets of the services that refer to it, through an internal "
             "load balancer) or `none` (nobody).",
@@ -110,9 +167,10 @@ SERVICE = Key(
         ),
         "health": HEALTH,
         "strategy": Key(
-            "How a release replaces the one before: `rolling` (host by host) or `recreate` (stop, then start: for one host whose state nobody else may touch).",
+            "How a release replaces the one before: `rolling` (host by host), `blue_green` (beside it on all hosts, then the traffic is shifted) "
+            "or `recreate` (stop, then start: for one host whose state nobody else may touch).",
             default="rolling",
-            choices=("rolling", "recreate"),
+            choices=("rolling", "blue_green", "recreate"),
         ),
         "release": RELEASE,
         "environment": Key(

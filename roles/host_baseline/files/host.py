@@ -258,10 +258,18 @@ def migrate(service: str, number: str) -> int:
 # ---- console
 
 
+def serving(service: str) -> str:
+    """The name of a service's container and directory: with two colours, of the one that serves."""
+    try:
+        return (CONFIGURATION / service / "live").read_text(encoding="utf-8").strip() or service
+    except OSError:
+        return service
+
+
 def allowed(service: str | None = None) -> str:
     """The programs that may be opened here, for people."""
-    found = sorted(path.parent.parent.name for path in CONFIGURATION.glob("*/current/release.json"))
-    rows = [(name, sorted(facts_of(CONFIGURATION / name / "current").get("console") or {})) for name in found if service in (None, name)]
+    found = sorted({facts_of(path.parent).get("service") or path.parent.parent.name for path in CONFIGURATION.glob("*/current/release.json")})
+    rows = [(name, sorted(facts_of(CONFIGURATION / serving(name) / "current").get("console") or {})) for name in found if service in (None, name)]
     return "; ".join(f"{name}: {', '.join(programs) or 'none'}" for name, programs in rows) or "none"
 
 
@@ -318,7 +326,8 @@ def console(service: str = "", program: str = "", how: str = "") -> int:
     if not service:
         sys.stdout.write(f"{allowed()}\n")
         return 0
-    release = (CONFIGURATION / service / "current") if re.fullmatch(r"[a-z][a-z0-9-]*", service) else CONFIGURATION / "none"
+    instance = serving(service) if re.fullmatch(r"[a-z][a-z0-9-]*", service) else "none"
+    release = CONFIGURATION / instance / "current"
     who = re.sub(r"[^A-Za-z0-9._-]", "?", os.environ.get("SUDO_USER") or "root")
     host = settings(CONFIGURATION / "host.env").get("FLOTILLA_HOST", "")
     facts = facts_of(release) if (release / "release.json").is_file() else {}
@@ -332,7 +341,7 @@ def console(service: str = "", program: str = "", how: str = "") -> int:
     record["container"] = "new" if how else "running"
     end_on_hangup()
     with recorded(record):
-        code = one_off(service, release, command, terminal, who) if how else inside(service, release, command, terminal)
+        code = one_off(instance, release, command, terminal, who) if how else inside(instance, release, command, terminal)
         record["exit_code"] = code
     return code
 

@@ -62,7 +62,8 @@ def calls(*paths: Path) -> set[tuple[str, str]]:
     """(service, operation) of every call in these files on a client that bears its service's name."""
     found = set()
     for path in paths:
-        for service, method, paginated in re.findall(r"\b(ssm|s3|ecr|elbv2|autoscaling|ec2)\.(\w+)\((?:\"(\w+)\")?", path.read_text(encoding="utf-8")):
+        pattern = r"\b(ssm|s3|ecr|elbv2|autoscaling|ec2|cloudwatch)\.(\w+)\((?:\"(\w+)\")?"
+        for service, method, paginated in re.findall(pattern, path.read_text(encoding="utf-8")):
             name = paginated if method == "get_paginator" else method
             if name in operations(service):
                 found.add((service, operations(service)[name]))
@@ -94,7 +95,9 @@ def test_the_actions_exist() -> None:
 def test_a_deployer_may_do_what_a_release_does() -> None:
     made = calls(*(ROOT / "plugins" / "module_utils" / "release").glob("*.py"), *(ROOT / "plugins" / "action").glob("*.py"))
     assert {("ssm", "PutParameter"), ("elbv2", "RegisterTargets"), ("s3", "ListObjectsV2")} <= made
-    made.add(("ec2", "DescribeInstances"))  # the inventory
+    assert {("cloudwatch", "GetMetricData"), ("cloudwatch", "DescribeAlarms")} <= made
+    # The inventory, and what a release uses of module_utils/aws/listener.py.
+    made |= {("ec2", "DescribeInstances"), ("elbv2", "DescribeRules"), ("elbv2", "ModifyRule")}
     missing = sorted(action_of(*one) for one in made if not allowed("deployer", action_of(*one)))
     assert not missing, f"docs/iam/deployer.json lacks {missing}"
 
@@ -119,7 +122,8 @@ def test_an_operator_may_do_what_provision_and_destroy_do() -> None:
 def test_an_operator_may_do_what_the_collections_own_modules_do() -> None:
     """They write by steps: the name of a client's method, as a string, and call the reads by name."""
     folder = ROOT / "plugins" / "module_utils" / "aws"
-    for service, name in (("elbv2", "network_load_balancer"), ("elasticache", "replication_group"), ("efs", "file_system"), ("ec2", "adopted_network")):
+    own = [("elbv2", "network_load_balancer"), ("elbv2", "listener"), ("elasticache", "replication_group"), ("efs", "file_system"), ("ec2", "adopted_network")]
+    for service, name in own:
         text = "".join(path.read_text(encoding="utf-8") for path in (folder / f"{name}.py", *(ROOT / "plugins" / "modules").glob(f"{name}*.py")))
         made = {operations(service)[one] for one in re.findall(r"\w+", text) if one in operations(service)}
         missing = sorted(action_of(service, one) for one in made if not allowed("operator", action_of(service, one)))

@@ -14,6 +14,7 @@ from botocore.config import Config
 from moto import mock_aws
 from moto.acm import models as acm
 from moto.backends import get_backend
+from moto.cloudwatch import models as cloudwatch
 from moto.core.utils import get_service_model
 from moto.ecr import models as ecr
 from moto.ecr import responses as ecr_responses
@@ -24,6 +25,7 @@ ACCOUNT, REGION = "123456789012", "eu-central-1"
 PATCHED = [
     *(acm.CertBundle, acm.AWSCertificateManagerBackend, ecr.ECRBackend, ecr.Image, ecr_responses.ECRResponse),
     *(elbv2.FakeLoadBalancer, elbv2.FakeTargetGroup, elbv2.ELBv2Backend),
+    *(cloudwatch.CloudWatchBackend, cloudwatch.Dimension, cloudwatch.Statistics),
     *(rds.DBInstance, rds.DBParameterGroup, rds.RDSBackend),
 ]
 

@@ -86,7 +86,7 @@ class Stack:
 
 @pytest.fixture
 def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    monkeypatch.setattr(module, "Agent", lambda container, on_outcome: SimpleNamespace(ended=False, command=lambda *lines: list(lines), close=lambda: None))
+    monkeypatch.setattr(module, "Agent", lambda *about: SimpleNamespace(ended=False, command=lambda *lines: list(lines), close=lambda: None))
     with paper_cloud() as cloud:
         fixes.apply()
         acm_fixes.apply()

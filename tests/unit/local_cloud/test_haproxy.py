@@ -8,7 +8,21 @@ from typing import Any
 
 import pytest
 
-from local_cloud.planes.haproxy import Backend, Listener, LoadBalancer, Rule, Server, assign, commands, condition, forwards, pattern, render
+from local_cloud.planes.haproxy import (
+    Backend,
+    Listener,
+    LoadBalancer,
+    Rule,
+    Server,
+    assign,
+    commands,
+    condition,
+    forwards,
+    pattern,
+    render,
+    share_commands,
+    shares,
+)
 
 WEB = {"Type": "forward", "TargetGroupArn": "web"}
 TO_HTTPS = {
@@ -78,11 +92,21 @@ def test_the_first_matching_rule_decides() -> None:
 
 
 def test_weights_are_shares_and_zero_gets_nothing() -> None:
-    text = render(balancer(Rule([{"Field": "path-pattern", "Values": ["/*"]}], weighted(("web", 90), ("canary", 10)))))
-    assert "use_backend web if { var(txn.rule) -m int 0 } { var(txn.share) -m int lt 90000 }" in text
-    assert "use_backend canary if { var(txn.rule) -m int 0 } { var(txn.share) -m int lt 100000 }" in text
-    alone = render(balancer(Rule([{"Field": "path-pattern", "Values": ["/*"]}], weighted(("web", 0), ("canary", 1)))))
-    assert "use_backend web if { var(txn.rule) -m int 0 }" not in alone
+    given = balancer(Rule([{"Field": "path-pattern", "Values": ["/*"]}], weighted(("web", 90), ("canary", 10))))
+    text = render(given)
+    assert "use_backend web if { var(txn.rule) -m int 0 } { var(txn.share),sub(proc.share_443_0_0) -m int lt 0 }" in text
+    assert "use_backend canary if { var(txn.rule) -m int 0 } { var(txn.share),sub(proc.share_443_0_1) -m int lt 0 }" in text
+    assert shares(given) == {"proc.share_443_0_0": 90000, "proc.share_443_0_1": 100000}
+    assert "  set-var proc.share_443_0_0 int(90000)" in text.splitlines()
+    alone = balancer(Rule([{"Field": "path-pattern", "Values": ["/*"]}], weighted(("web", 0), ("canary", 1))))
+    assert shares(alone) == {"proc.share_443_0_0": 0, "proc.share_443_0_1": 100000}
+
+
+def test_new_weights_need_no_reload() -> None:
+    before, after = (balancer(Rule([], weighted(("web", 100 - new), ("canary", new)))) for new in (0, 10))
+    assert render(before, slots=False) == render(after, slots=False)
+    assert share_commands(shares(before), shares(after)) == ["experimental-mode on; set var proc.share_443_0_0 int(90000)"]
+    assert share_commands(shares(after), shares(after)) == []
 
 
 def test_all_weights_zero_answers_503() -> None:

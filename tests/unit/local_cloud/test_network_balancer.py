@@ -17,7 +17,7 @@ from tests.unit.local_cloud.core_support import Bed, bed
 
 @pytest.fixture
 def it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    monkeypatch.setattr(module, "Agent", lambda container, on_outcome: SimpleNamespace(ended=False, command=lambda *lines: list(lines), close=lambda: None))
+    monkeypatch.setattr(module, "Agent", lambda *about: SimpleNamespace(ended=False, command=lambda *lines: list(lines), close=lambda: None))
     with bed(tmp_path) as made:
         yield made
 

@@ -38,7 +38,8 @@ def returned(model: dict[str, Any]) -> dict[str, Any]:
         for zone in model["network"]["zones"]
     ]
     balancers = [one for one in (model["internal_load_balancer"], model["internal_network_load_balancer"]) if one]
-    balanced = [service for service in model["services"] if service["target_group"]]
+    balanced = [{"name": instance} for service in model["services"] if service["target_group"] for instance in service["instances"]]
+    listeners = (model["internal_load_balancer"] or {}).get("listeners", [])
     return {
         "__identity_caller": {"account": "123456789012", "arn": "arn:aws:iam::123456789012:root"},
         "__network_vpc": {"vpc": {"id": "vpc-1"}},
@@ -49,7 +50,9 @@ def returned(model: dict[str, Any]) -> dict[str, Any]:
         "__certificate_found": {"certificates": [{"certificate_arn": "arn:certificate", "not_after": "2030-01-01"}]},
         "__load_balancer_target_groups": {"results": [{"item": one, "target_group_arn": f"arn:{one['name']}"} for one in balanced]},
         "__load_balancer": {"load_balancer_arn": "arn:lb", "dns_name": "lb.example", "listeners": [{"rules": [{"is_default": True}]}]},
+        "__load_balancer_ruled": {"rules": [{"priority": str(number), "arn": f"arn:rule-{number}"} for number in (1, 2, 50000)]},
         "__load_balancer_internal_made": {"dns_name": "int.example"},
+        "__load_balancer_internal_ruled": {"results": [{"item": one, "rules": [{"arn": f"arn:rule-{one['service']}"}]} for one in listeners]},
         "__load_balancer_internal_network_made": {"dns_name": "tcp.example"},
         "__cache_group": {"primary_endpoint": {"address": "cache.example", "port": 6379}},
         "__media_file_system": {"file_system_id": "fs-1", "access_points": [{"name": "web", "id": "fsap-1"}]},
@@ -101,12 +104,32 @@ def test_only_the_fleets_of_clients_reach_a_service():
 def test_services_that_share_a_balancer_are_told_apart_by_rules_and_one_is_the_default():
     _, evaluate = evaluator(WHOLE, WHOLE_ENVIRONMENT)
     (rule,) = evaluate("__load_balancer_rules")
-    assert rule["Conditions"] == [{"Field": "path-pattern", "PathPatternConfig": {"Values": ["/admin/*"]}}]
+    assert rule["service"] == "admin"
+    assert rule["rule"] == {"priority": 1, "hosts": [], "paths": ["/admin/*"], "target_groups": ["arn:admin"]}
     assert evaluate("__load_balancer_listeners")[1]["DefaultActions"] == [{"Type": "forward", "TargetGroupName": "whole-local-web"}]
     nobody = {**WHOLE, "services": {**WHOLE["services"], "web": {**WHOLE["services"]["web"], "hosts": ["www.example.org"]}}}
     _, evaluate = evaluator(nobody, WHOLE_ENVIRONMENT)
     assert evaluate("__load_balancer_listeners")[1]["DefaultActions"][0]["Type"] == "fixed-response"
-    assert [rule["Priority"] for rule in evaluate("__load_balancer_rules")] == ["1", "2"]
+    assert [rule["rule"]["priority"] for rule in evaluate("__load_balancer_rules")] == [1, 2]
+
+
+def test_a_service_with_two_colours_has_both_groups_in_one_rule_and_both_ports_behind_the_balancer_alone():
+    services = {name: {**service, "strategy": "blue_green"} if name in ("web", "api") else service for name, service in WHOLE["services"].items()}
+    services["admin"] = {**services["admin"], "port": 8090}
+    model, evaluate = evaluator({**WHOLE, "services": services}, WHOLE_ENVIRONMENT)
+    assert {rule["service"]: rule["rule"] for rule in evaluate("__load_balancer_rules")}["web"] == {
+        "priority": 50000,
+        "hosts": [],
+        "paths": ["/*"],
+        "target_groups": ["arn:web", "arn:web-green"],
+    }
+    (internal,) = evaluate("__load_balancer_internal_rules")
+    assert (internal["service"], internal["rule"]["target_groups"]) == ("api", ["arn:api", "arn:api-green"])
+    assert evaluate("load_balancer_rule_arns") == {"admin": "arn:rule-1", "web": "arn:rule-50000", "api": "arn:rule-api"}
+    web = next(fleet for fleet in model["fleets"] if fleet["name"] == "web")
+    assert evaluate("__fleet_instances", item=web) == ["web", "web-green", "admin"]
+    ports = "__network_fleet_services | selectattr('exposure', 'eq', 'public') | map(attribute='ports') | flatten"
+    assert evaluate(ports, item=web) == [8080, 8081, 8090]
 
 
 def test_a_fleet_with_a_volume_stands_in_one_subnet():

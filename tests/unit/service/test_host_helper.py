@@ -224,6 +224,16 @@ def test_a_console_that_is_not_allowed_names_those_that_are(helper: ModuleType, 
             helper.console(service or "x", "irb")
 
 
+def test_a_console_opens_in_the_colour_that_serves(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(helper, {}, service="web", console={"irb": ["irb"]})
+    green = helper.CONFIGURATION / "web-green" / "current"
+    green.mkdir(parents=True)
+    (green / "release.json").write_text(json.dumps({"service": "web", "user": "1:1", "image": "x", "console": {"sql": ["mysql"]}}))
+    assert (helper.serving("web"), helper.allowed()) == ("web", "web: irb")
+    (helper.CONFIGURATION / "web" / "live").write_text("web-green\n")
+    assert (helper.serving("web"), helper.allowed("web"), helper.allowed()) == ("web-green", "web: sql", "web: sql")
+
+
 class Bucket:
     def __init__(self) -> None:
         self.objects: dict[str, dict[str, Any]] = {}

@@ -132,6 +132,18 @@ def test_the_environments_vpc_goes_before_the_stack_files() -> None:
     assert found["registry"]["adopt"] is False
 
 
+def test_a_service_with_two_colours_is_blue_where_it_was_and_green_beside_it() -> None:
+    stack = copy.deepcopy(STACK)
+    stack["services"]["web"]["strategy"] = "blue_green"
+    web = services(model(stack))["web"]
+    assert web["colours"] == {
+        "blue": {"instance": "web", "port": 8080, "target_group": "hello-local-web"},
+        "green": {"instance": "web-green", "port": 8081, "target_group": "hello-local-web-green"},
+    }
+    assert (web["instances"], web["ports"], web["target_group"]) == (["web", "web-green"], [8080, 8081], "hello-local-web")
+    assert web["release"]["weights"] == [10, 50, 100] and web["release"]["retire_after_seconds"] is None
+
+
 def test_references_become_values_for_the_service_that_asks() -> None:
     outputs = {"database": {"host": "db.example", "port": 3306, "name": "hello", "users": {"web": "hello_web"}}}
     found = references.resolve({"URL": "mysql://${database.user}@${database.host}:${database.port}", "PLAIN": "x"}, outputs, "web")

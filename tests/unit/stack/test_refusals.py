@@ -51,7 +51,8 @@ STACKS: list[tuple[str, Any, tuple[str, ...]]] = [
     (f"{WEB}.port", True, (f"stack: {WEB}.port: True is not a whole number",)),
     (f"{WEB}.port", 22, (f"stack: {WEB}.port: 22 is the hosts' ssh port", "8080")),
     (f"{WEB}.exposure", "publik", (f"stack: {WEB}.exposure: 'publik'", "did you mean 'public'?")),
-    (f"{WEB}.strategy", "blue_green", (f"stack: {WEB}.strategy: 'blue_green'", "rolling")),
+    (f"{WEB}.strategy", "bluegreen", (f"stack: {WEB}.strategy: 'bluegreen'", "did you mean 'blue_green'?")),
+    (f"{WEB}.green_port", 8081, (f"stack: {WEB}.green_port: only strategy: blue_green has a second port", "rolling")),
     (f"{WEB}.fleet", "wep", (f"stack: {WEB}.fleet: 'wep' is no fleet", "did you mean 'web'?")),
     (f"{WEB}.health", GONE, (f"stack: {WEB}.health.path: missing", "health: {path: /healthz}")),
     (f"{WEB}.health.path", "healthz", (f"stack: {WEB}.health.path: 'healthz'", "a path beginning with /")),
@@ -214,6 +215,29 @@ def test_a_bad_stack_file_with_everything_is_refused(path: str, value: Any, text
         load(changed(WHOLE, path, value), WHOLE_ENVIRONMENT)
         return
     message = refusal(changed(WHOLE, path, value), WHOLE_ENVIRONMENT)
+    for text in texts:
+        assert text in message
+
+
+# the same, of a stack whose web service has two colours
+COLOURED: list[tuple[str, Any, tuple[str, ...]]] = [
+    (f"{WEB}.exposure", "none", (f"stack: {WEB}.strategy: blue_green shifts the requests of a load balancer", "exposure: none")),
+    (f"{WEB}.green_port", 8080, (f"stack: {WEB}.green_port: 8080 is port too",)),
+    (f"{WEB}.green_port", 22, (f"stack: {WEB}.green_port: 22 is the hosts' ssh port",)),
+    (f"{WEB}.port", 65535, (f"stack: {WEB}.green_port: missing; port + 1 would be 65536",)),
+    ("services.api", {**SECOND, "port": 8081}, ("stack: services.api.port: 8081 is taken on fleet web by service web",)),
+    ("services.web-green", SECOND, ("stack: services.web-green: web-green is the green colour of web",)),
+    (f"{WEB}.release.weights", [50, 10, 100], (f"stack: {WEB}.release.weights: [50, 10, 100] must rise step by step and end with 100",)),
+    (f"{WEB}.release.weights", [10, 50], (f"stack: {WEB}.release.weights: [10, 50] must rise", "end with 100")),
+    (f"{WEB}.release.weights", [0, 100], (f"stack: {WEB}.release.weights[0]: 0 is out of range",)),
+    (f"{WEB}.release.alarms", "errors", (f"stack: {WEB}.release.alarms: 'errors' is not a list",)),
+    (f"{WEB}.release.bake_second", 5, (f"stack: {WEB}.release.bake_second: unknown key", "did you mean 'bake_seconds'?")),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "texts"), COLOURED, ids=[f"{path}={str(value)[:30]}" for path, value, _ in COLOURED])
+def test_a_bad_stack_file_with_two_colours_is_refused(path: str, value: Any, texts: tuple[str, ...]) -> None:
+    message = refusal(changed(changed(STACK, f"{WEB}.strategy", "blue_green"), path, value), ENVIRONMENT)
     for text in texts:
         assert text in message
 

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, the flotilla.ec2 authors
+# GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Shift a service's requests from one colour to the other; documented in plugins/modules/traffic_shift.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.utils.display import Display
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.traffic import Shift
+from ansible_collections.flotilla.ec2.plugins.modules.traffic_shift import DOCUMENTATION
+from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
+
+display = Display()
+
+
+class ActionModule(ReleaseAction):
+    """Make a colour idle, or shift to it."""
+
+    DOCUMENTATION = DOCUMENTATION
+
+    def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        region, found = arguments["region"], arguments["traffic"]
+        if self.check:
+            return {"changed": bool(found["shares"]), "shift": {}}
+        ssm = api.client("ssm", region)
+
+        def held() -> None:
+            lock.held_by(ssm, arguments["lock"]["name"], arguments["lock"]["token"])
+
+        def say(text: str) -> None:
+            display.display(f"    {text}")
+
+        shift = Shift(api.client("elbv2", region), api.client("cloudwatch", region), found, arguments["hosts"], say, held)
+        if arguments["stage"] == "idle":
+            held()
+            return {"changed": shift.clear(arguments["drain_seconds"])}
+        if arguments["failures"]:
+            return {"changed": False, "shift": {"outcome": "failed", "reason": "", "evidence": [], "steps": []}}
+        began = shift.clock.now()
+        try:
+            shift.serve(arguments["deadline_seconds"], arguments["healthy_seconds"])
+        except (ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
+            return {"changed": False, "shift": {"outcome": "failed", "reason": str(error), "evidence": [], "steps": []}}
+        outcome = shift.run()
+        return {"changed": bool(outcome["steps"]), "shift": {**outcome, "seconds": round(shift.clock.now() - began, 1)}}

@@ -1,0 +1,215 @@
+"""Two colours on two hosts under load: deploy, back, a release that answers with errors, a killed deploy.
+
+The tests run in the order of this file: each finds the system that the one before has left serving. The releases are of one image and differ in its
+environment.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import requests
+
+from tests.e2e.system import System, say, wait_for
+
+pytestmark = pytest.mark.e2e
+BY_NAME = True
+BAKE_SECONDS = 6
+RATE = 40
+
+
+@pytest.fixture(scope="session")
+def tag(system: System) -> str:
+    """Provisioned with two colours, configured and on release 1, which is blue. The tag of the image."""
+    plain = system.stack_facts
+
+    def coloured() -> dict[str, Any]:
+        stack = plain()
+        web = stack["services"]["web"]
+        web["strategy"] = "blue_green"
+        web["release"] = {"healthy_deadline_seconds": 40, "min_healthy_seconds": 1, "bake_seconds": BAKE_SECONDS}
+        return stack
+
+    system.__dict__["stack_facts"] = coloured
+    system.play("provision").succeeded()
+    pushed = system.push("web", "v1")
+    system.play("configure").succeeded()
+    deploy(system, pushed, "one").succeeded()
+    return pushed
+
+
+def variables(version: str, fault: str = "") -> dict[str, Any]:
+    """What makes a release: its environment, laid over the stack's by the local environment."""
+    return {"web": {"HELLO_VERSION": version, **({"HELLO_FAULT": fault} if fault else {})}}
+
+
+def given(system: System, version: str, fault: str = "") -> dict[str, Any]:
+    return {"flotilla_environment": {**system.environment_facts(), "variables": variables(version, fault)}}
+
+
+def deploy(system: System, tag: str, version: str, fault: str = "") -> Any:
+    return system.play("deploy", release_tag=tag, **given(system, version, fault))
+
+
+def rule(system: System) -> dict[str, int]:
+    """The weights of both colours."""
+    weights = system.weights("web")
+    return {"blue": weights["web"], "green": weights["web-green"]}
+
+
+class Seen(list[tuple[float, str, int]]):
+    """Answers: when, of which version, with which status (0: none)."""
+
+    def failed(self) -> list[tuple[float, str, int]]:
+        return [one for one in self if one[2] != 200]
+
+    def versions(self) -> dict[str, int]:
+        return dict(collections.Counter(version for _, version, _ in self))
+
+
+@contextmanager
+def asking(system: System, name: str) -> Iterator[Seen]:
+    """A client at a constant rate around a block; what it has seen."""
+    seen, ended, begun = Seen(), threading.Event(), time.monotonic()
+
+    def ask() -> None:
+        try:
+            answer = requests.get(system.https + "/whoami", verify=False, timeout=10)
+            seen.append((time.monotonic() - begun, answer.headers.get("X-App-Version", "-"), answer.status_code))
+        except requests.RequestException as error:
+            seen.append((time.monotonic() - begun, repr(error)[:200], 0))
+
+    def run(lane: int, lanes: int = 8) -> None:
+        due = begun + lane / RATE
+        while not ended.is_set():
+            time.sleep(max(0.0, due - time.monotonic()))
+            due += lanes / RATE
+            ask()
+
+    threads = [threading.Thread(target=run, args=(lane,)) for lane in range(8)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+        say(f"asked {name}: {len(seen)} sent, {len(seen.failed())} failed, answered by {seen.versions()}")
+
+
+def test_provision_leaves_the_weights_alone(system: System, tag: str) -> None:
+    """All weight with blue; the same again changes nothing; hosts let the load balancer alone reach either port."""
+    assert rule(system) == {"blue": 100, "green": 0}
+    assert system.play("provision").succeeded().changed == 0
+    assert system.versions() == {"one"}
+    first, second = system.instances()
+    address = system.instances()[second]["PrivateIpAddress"]
+    assert not system.reaches(first, address, 8080) and not system.reaches(first, address, 8081)
+
+
+def test_a_deploy_goes_over_share_by_share_and_loses_nothing(system: System, tag: str) -> None:
+    """0 failed; both colours answer during the shift; then green alone, blue stays warm and in place."""
+    before, hosts = system.containers(), set(system.instances())
+    with asking(system, "deploy") as seen:
+        run = deploy(system, tag, "two").succeeded()
+        time.sleep(1)
+    assert seen.failed() == []
+    result = system.result()
+    assert (result["outcome"], result["exit_code"], result["colour"], result["to"]) == ("succeeded", 0, "green", 2)
+    shifting = [one for one in seen if one[1] == "two"]
+    early = [one for one in seen if shifting[0][0] < one[0] < shifting[0][0] + BAKE_SECONDS - 1]
+    share = sum(version == "two" for _, version, _ in early) / len(early)
+    say(f"the first share was {100 * share:.0f} % of {len(early)} requests; deploy {run.seconds:.0f} s")
+    assert 0.02 < share < 0.25
+    assert rule(system) == {"blue": 0, "green": 100} and system.versions() == {"two"}
+    assert system.containers() == before, "the old colour was touched"
+    assert set(system.containers("web-green")) == hosts == set(system.instances())
+    status = system.play("status").succeeded().output
+    assert "green 100 % of the traffic  release 2" in status and "blue    0 % of the traffic  release 1, warm" in status
+    assert "Everything is as it was released." in status
+
+
+def test_the_same_again_and_provision_change_nothing_on_green(system: System, tag: str) -> None:
+    assert deploy(system, tag, "two").succeeded().changed == 0
+    assert system.play("provision").succeeded().changed == 0
+    assert rule(system) == {"blue": 0, "green": 100}
+
+
+def test_rollback_is_one_change_of_weights(system: System, tag: str) -> None:
+    """0 failed, no container started or stopped."""
+    before = (system.containers(), system.containers("web-green"))
+    with asking(system, "rollback") as seen:
+        run = system.play("rollback").succeeded()
+        time.sleep(1)
+    assert seen.failed() == []
+    say(f"rollback {run.seconds:.0f} s")
+    assert rule(system) == {"blue": 100, "green": 0} and system.versions() == {"one"}
+    assert (system.containers(), system.containers("web-green")) == before
+
+
+def test_a_release_that_answers_with_errors_is_put_back(system: System, tag: str) -> None:
+    """Healthy, but every page is a 500: at most its share sees that, for seconds; exit code 21 with the figures; the old colour never stopped."""
+    before = system.containers()
+    with asking(system, "errors") as seen:
+        run = deploy(system, tag, "bad", "errors")
+        time.sleep(1)
+    assert run.code != 0
+    result = system.result()
+    assert (result["outcome"], result["exit_code"], result["needs_hand"]) == ("failed", 21, [])
+    assert "of its answers are 5xx" in result["message"] and "All traffic went back to blue" in result["message"]
+    failed = seen.failed()
+    assert failed and {version for _, version, _ in failed} == {"bad"}, "somebody else's request was lost"
+    assert len(failed) < 0.25 * len([one for one in seen if failed[0][0] <= one[0] <= failed[-1][0]])
+    say(f"{len(failed)} of {len(seen)} requests saw the errors, for {failed[-1][0] - failed[0][0]:.1f} s")
+    assert rule(system) == {"blue": 100, "green": 0} and system.versions() == {"one"}
+    assert system.containers() == before
+    ask = "docker ps --all --quiet --filter name=flotilla-web-green"
+    wait_for("the failed colour to end by itself", lambda: not any(system.on_host(host, ask) for host in before), 60)
+
+
+def test_a_deploy_killed_in_the_middle_is_finished_by_the_same_command(system: System, tag: str) -> None:
+    """Killed while a tenth of the traffic is with the new colour: both serve; the same command goes on and ends with all of it."""
+    with asking(system, "killed") as seen:
+        process = system.start("deploy", release_tag=tag, **given(system, "three"))
+        wait_for("a tenth with green", lambda: rule(system)["green"] == 10, 120)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(2)
+        assert {"one", "three"} <= system.versions(60)
+        deploy(system, tag, "three").succeeded()
+        time.sleep(1)
+    assert seen.failed() == []
+    assert rule(system) == {"blue": 0, "green": 100} and system.versions() == {"three"}
+    assert system.suspended() == []
+    assert system.client("ssm").get_parameters(Names=["/flotilla/local/hello/lock"])["Parameters"] == []
+    pointer = json.loads(system.client("ssm").get_parameter(Name="/flotilla/local/hello/services/web/release")["Parameter"]["Value"])
+    assert pointer["colour"] == "green"
+
+
+def test_a_new_host_serves_the_colour_that_serves_and_no_host_is_replaced(system: System, tag: str) -> None:
+    """A third host is in both target groups at once; the running release is started on it in its colour, and nothing else is touched."""
+    hosts, before = set(system.instances()), system.containers("web-green")
+    more = {"flotilla_fleets": {"web": {"min": 3, "max": 4}}}
+    system.play("provision", **more).succeeded()
+    wait_for("a third host", lambda: len(system.instances()) == 3)
+    system.play("configure", **more).succeeded()
+    with asking(system, "third") as seen:
+        system.play("deploy", release_tag=tag, **given(system, "three"), **more).succeeded()
+        system.healthy(3)
+        time.sleep(1)
+    assert seen.failed() == [] and seen.versions().keys() == {"three"}
+    assert rule(system) == {"blue": 0, "green": 100}
+    assert hosts < set(system.instances()), "a host was replaced although nothing but an idle colour was unhealthy"
+    after = system.containers("web-green")
+    assert {host: after[host] for host in before} == before
+    wait_for("answers of all three", lambda: len({system.get("/whoami").json()["host"] for _ in range(40)}) == 3, 20)
