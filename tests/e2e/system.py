@@ -55,6 +55,7 @@ PLACES = {
 EXAMPLES = {"releases": "hello", "bench": "hello", "blue_green": "hello"}
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal does with colours and cursor
+CURSOR_WANTED = "\x1b[6n"  # a program asks the terminal where its cursor is, and waits for the answer
 T = TypeVar("T")
 
 urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # the stack's certificate is signed by itself
@@ -196,7 +197,9 @@ class System:
         with contextlib.suppress(OSError):  # a terminal that nobody holds any more
             while time.monotonic() < began + timeout:
                 if select.select([terminal], [], [], 0.2)[0]:
-                    output = ESCAPES.sub("", output + os.read(terminal, 65536).decode(errors="replace"))
+                    shown = os.read(terminal, 65536).decode(errors="replace")
+                    os.write(terminal, b"\x1b[1;1R" * shown.count(CURSOR_WANTED))
+                    output = ESCAPES.sub("", output + shown)
                 if answered < min(len(lines), len(re.findall(prompt, output))):
                     os.write(terminal, f"{lines[answered]}\n".encode())
                     answered += 1
