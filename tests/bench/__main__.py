@@ -93,7 +93,8 @@ def main() -> int:
             for hosts in map(int, options.hosts.split(",")):
                 fleet(system, strategy, hosts, tags)
                 for _repeat in range(options.repeats):
-                    for what, variables in (("deploy", 1), ("nothing changed", 1), ("rollback", None), ("one by one", 1), ("rollback", None)):
+                    kinds: list[tuple[str, int | None]] = [("deploy", 1), ("nothing changed", 1), ("rollback", None)]
+                    for what, variables in [*kinds, ("one by one", 1), ("rollback", None)] if strategy == "rolling" else kinds:
                         given = {} if variables is None else {"release_tag": tags[variables]}
                         document["runs"].append(measured(system, strategy, what, hosts, options.rate, given))
                         RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

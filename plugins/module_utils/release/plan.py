@@ -323,6 +323,11 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
     pointed = bool(pointer) and int(pointer["number"]) == plan.number
     if request.get("irreversible") and not pointed and not ((to["configuration"] or {}).get("migration") and request["verb"] == "deploy"):
         plan.problems.append("release_irreversible: this release runs no migration. Fix: leave it out, or give the service a migration.")
+    if coloured and request.get("irreversible") and not pointed:
+        plan.problems.append(
+            "release_irreversible: with two colours the traffic goes back by itself to the old one, which would not know the database after the migration. "
+            "Fix: release it with strategy: rolling, or make the migration in steps that both releases know."
+        )
     at_once = first or coloured
     divided = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once)
     plan.batches, stuck = divided
