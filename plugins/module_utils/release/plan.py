@@ -409,7 +409,8 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
             row(f"batch {index}" if not plan.traffic else "all at once", f"{host}  {seen.get('zone') or ''}  {does}")
     for host, step in plan.steps.items():
         if step == "nothing":
-            row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, in service")
+            how = f"warm on {plan.traffic['colour']}" if plan.traffic and plan.traffic["shares"] else "in service"
+            row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, {how}")
     migration = migration_of(request, plan.number, plan.steps, plan.acting)
     if migration:
         how = "has been run already" if migration["done"] else f"runs once on {migration['host']}, before any host leaves service"
