@@ -141,6 +141,25 @@ def test_figures_are_asked_for_by_minute_and_summed_over_those_that_count() -> N
     ]
 
 
+def test_what_a_colour_did_for_a_former_release_does_not_count() -> None:
+    paper = Paper()
+    paper.served.append((-5.0, "green", 1000.0))
+    paper.error_rate = 1.0
+    watch = traffic.Watch(shift(paper))
+    watch.begin()
+    assert watch.sums()[0] == {"requests": 0, "errors": 0, "latency": None}
+    paper.error_rate = 0.5  # of the old ones too, on paper: 500 less
+    paper.served.append((1.0, "green", 100.0))
+    watch.base["errors"] = 500.0
+    watch.measure()
+    assert watch.sums()[0] == {"requests": 100, "errors": 50, "latency": None}
+    late = Paper(delay=10.0)
+    late.served.append((-40.0, "green", 1000.0))
+    watch = traffic.Watch(shift(late))
+    watch.begin()
+    assert watch.began == MINUTE + 60, "the running minute is not known yet, and the one before had requests"
+
+
 def test_an_alarm_that_is_missing_or_rings_lets_no_release_begin() -> None:
     states = {"a": {"state": "OK", "reason": ""}, "b": {"state": "ALARM", "reason": "Threshold Crossed"}}
     assert [text.partition(".")[0] for text in traffic.alarm_problems(["a", "b", "c"], states)] == [
