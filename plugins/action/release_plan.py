@@ -138,7 +138,7 @@ class ActionModule(ReleaseAction):
         recreate = service.get("strategy") == "recreate"
         release = service.get("release") or {}
         # Of a service with two colours all hosts take part, if only to be looked at: the traffic is theirs together.
-        rolling = [] if self.check or made.unchanged else list(made.steps) if made.traffic else made.acting
+        rolling = [] if self.check or made.unchanged else [host for host in made.steps if host not in made.lost] if made.traffic else made.acting
         migration = None if made.problems else plan.migration_of(request, made.number, made.steps, made.acting)
         final = plan.irreversible(request, made.number, migration)
         noted = {"irreversible": final, "lock_taken_from": arguments["taken_from"]}

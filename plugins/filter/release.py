@@ -71,6 +71,8 @@ def _ends(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) ->
             "seconds": _seconds(variables),
             "steps": _steps(variables),
         }
+        if plan.get("traffic"):
+            ends[host] |= {"failure": _failure(variables), "stranded": _unsettled(variables)}
     return ends
 
 
@@ -143,6 +145,12 @@ def _failure(variables: Mapping[str, Any]) -> str:
     if started is None or started.get("unreachable"):
         return f"it has ceased to answer: {(started or {}).get('msg') or 'no reason known'}"
     return str(started.get("msg") or "")
+
+
+def _unsettled(variables: Mapping[str, Any]) -> str:
+    """What could not be done on a host after a shift, or an empty text."""
+    rows = [variables.get(name) or {} for name in ("__release_told", "__release_retired")]
+    return "; ".join(str(row["msg"]) for row in rows if row.get("msg") and row.get("failed_when_result") is False)
 
 
 def release_failures(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """Measure releases on a local cloud: deploy, one host at a time, nothing changed, rollback, with 2, 4 and 8 hosts, under load.
 
-    python -m tests.bench [--hosts 2,4,8] [--strategies rolling] [--repeats 3] [--rate 100] [--write]
+    python -m tests.bench [--hosts 2,4,8] [--strategies rolling,blue_green] [--repeats 3] [--rate 100] [--write]
 
 The figures go to build/bench/results.json after each run; --write makes docs/performance.md and its chart of them.
 """
@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from tests.bench import figures
-from tests.e2e.system import ROOT, System, say
+from tests.e2e.system import HEALTHY_SECONDS, ROOT, System, say
 
 RESULTS = ROOT / "build" / "bench" / "results.json"
 SETTINGS: dict[str, dict[str, Any]] = {"deploy": {}, "one by one": {"batches": ["1"]}, "nothing changed": {}, "rollback": {}}
@@ -40,7 +40,8 @@ def measured(system: System, strategy: str, what: str, hosts: int, rate: int, va
     with system.load(f"bench-{strategy}-{what}-{hosts}".replace(" ", "-"), rate) as load:
         run = system.play(verb, flotilla_stack=stack_of(system, strategy, what), flotilla_fleets={"web": {"min": hosts, "max": hosts}}, **variables).succeeded()
     result = system.result()
-    health = {"interval_seconds": 5, "healthy_threshold": 2, **(system.stack_facts()["services"]["web"].get("health") or {})}
+    web = system.stack_facts()["services"]["web"]
+    health = {"interval_seconds": 5, "healthy_threshold": 2, **(web.get("health") or {})}
     return {
         "strategy": strategy,
         "what": what,
@@ -49,15 +50,15 @@ def measured(system: System, strategy: str, what: str, hosts: int, rate: int, va
         "outcome": result["outcome"],
         "phases": result.get("phases") or {},
         "tasks": figures.tasks(run.output),
-        "overhead_percent": figures.overhead(result["hosts"], health, 5),
+        "overhead_percent": figures.overhead(result["hosts"], health, web["release"]["min_healthy_seconds"]),
         "requests_sent": load["requests_sent"],
         "requests_failed": load["requests_failed"],
     }
 
 
-def fleet(system: System, hosts: int, tags: list[str]) -> None:
+def fleet(system: System, strategy: str, hosts: int, tags: list[str]) -> None:
     """So many hosts on the first release."""
-    wanted = {"flotilla_fleets": {"web": {"min": hosts, "max": hosts}}}
+    wanted = {"flotilla_fleets": {"web": {"min": hosts, "max": hosts}}, "flotilla_stack": stack_of(system, strategy, "deploy")}
     system.play("provision", **wanted).succeeded()
     if not tags:
         tags += [system.push("web", version) for version in ("v1", "v2")]
@@ -81,18 +82,19 @@ def main() -> int:
         "when": time.strftime("%Y-%m-%d", time.gmtime()),
         "machine": f"{os.cpu_count()} cores, {platform.system()} {platform.machine()}",
         "rate": options.rate,
-        "floor": "two checks five seconds apart, then healthy for five seconds",
+        "floor": f"two checks five seconds apart, then healthy for {HEALTHY_SECONDS} s",
         "runs": [],
     }
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     tags: list[str] = []
     try:
         system.cloud("up").succeeded()
-        for hosts in map(int, options.hosts.split(",")):
-            fleet(system, hosts, tags)
-            for strategy in options.strategies.split(","):
+        for strategy in options.strategies.split(","):
+            for hosts in map(int, options.hosts.split(",")):
+                fleet(system, strategy, hosts, tags)
                 for _repeat in range(options.repeats):
-                    for what, variables in (("deploy", 1), ("nothing changed", 1), ("rollback", None), ("one by one", 1), ("rollback", None)):
+                    kinds: list[tuple[str, int | None]] = [("deploy", 1), ("nothing changed", 1), ("rollback", None)]
+                    for what, variables in [*kinds, ("one by one", 1), ("rollback", None)] if strategy == "rolling" else kinds:
                         given = {} if variables is None else {"release_tag": tags[variables]}
                         document["runs"].append(measured(system, strategy, what, hosts, options.rate, given))
                         RESULTS.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -124,10 +124,10 @@ class System:
 
     def __post_init__(self) -> None:
         known = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "FLOTILLA_", "ANSIBLE_", "MAKE", "MFLAGS"))}
-        self.place = self.stack
-        self.stack = EXAMPLES.get(self.place, self.place)
-        self.build = ROOT / "build" / "e2e" / self.place
-        self.settings = Settings(PLACES[self.place][0], self.build / "cloud", PLACES[self.place][1])
+        self.tests = self.stack
+        self.stack = EXAMPLES.get(self.tests, self.tests)
+        self.build = ROOT / "build" / "e2e" / self.tests
+        self.settings = Settings(PLACES[self.tests][0], self.build / "cloud", PLACES[self.tests][1])
         self.http, self.https = (f"{scheme}://127.0.0.1:{port}" for scheme, port in (("http", self.settings.http_port), ("https", self.settings.https_port)))
         self.environment = {
             **known,
@@ -288,7 +288,7 @@ class System:
             service.setdefault("release", {})["min_healthy_seconds"] = HEALTHY_SECONDS
             if service.get("strategy") == "blue_green":
                 service["release"]["bake_seconds"] = BAKE_SECONDS
-        if self.place != self.stack:  # a release is the same with a database and without
+        if self.tests != self.stack:  # a release is the same with a database and without
             stack = {key: value for key, value in stack.items() if key != "database"}
             stack["services"] = {name: {**service, "environment": {}, "secrets": {}} for name, service in stack["services"].items()}
         return stack

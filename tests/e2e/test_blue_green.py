@@ -24,7 +24,7 @@ from tests.e2e.system import System, say, wait_for
 pytestmark = pytest.mark.e2e
 BY_NAME = True
 BAKE_SECONDS = 6
-RATE = 40
+RATE = 25
 
 
 @pytest.fixture(scope="session")

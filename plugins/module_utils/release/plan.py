@@ -323,6 +323,11 @@ def make(request: Document, seen: Seen, minimum: int | None = None) -> Plan:
     pointed = bool(pointer) and int(pointer["number"]) == plan.number
     if request.get("irreversible") and not pointed and not ((to["configuration"] or {}).get("migration") and request["verb"] == "deploy"):
         plan.problems.append("release_irreversible: this release runs no migration. Fix: leave it out, or give the service a migration.")
+    if coloured and request.get("irreversible") and not pointed:
+        plan.problems.append(
+            "release_irreversible: with two colours the traffic goes back by itself to the old one, which would not know the database after the migration. "
+            "Fix: release it with strategy: rolling, or make the migration in steps that both releases know."
+        )
     at_once = first or coloured
     divided = divide(plan.steps, serving, list(release.get("batches") or [1]), release.get("canary"), 0 if first else plan.minimum, at_once)
     plan.batches, stuck = divided
@@ -404,7 +409,8 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
             row(f"batch {index}" if not plan.traffic else "all at once", f"{host}  {seen.get('zone') or ''}  {does}")
     for host, step in plan.steps.items():
         if step == "nothing":
-            row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, in service")
+            how = f"warm on {plan.traffic['colour']}" if plan.traffic and plan.traffic["shares"] else "in service"
+            row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, {how}")
     migration = migration_of(request, plan.number, plan.steps, plan.acting)
     if migration:
         how = "has been run already" if migration["done"] else f"runs once on {migration['host']}, before any host leaves service"

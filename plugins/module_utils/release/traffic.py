@@ -81,6 +81,15 @@ def summed(minutes: Mapping[float, Document], since: float) -> Document:
     return {"requests": int(requests), "errors": int(sum(row.get("errors") or 0 for row in rows)), "latency": latency}
 
 
+def less(minutes: Mapping[float, Document], minute: float, base: Document) -> dict[float, Document]:
+    """The minutes without what one of them had before. A latency cannot be taken apart, and is left out there."""
+    known = minutes.get(minute)
+    if not base or not known:
+        return dict(minutes)
+    kept = {key: (known.get(key) or 0) - (base.get(key) or 0) for key in ("requests", "errors")}
+    return {**minutes, minute: kept}
+
+
 def rate(row: Document) -> float:
     """5xx answers in percent."""
     return 100.0 * row["errors"] / row["requests"] if row["requests"] else 0.0
@@ -273,6 +282,7 @@ class Watch:
     shift: Shift
     minutes: dict[str, dict[float, Document]] = field(default_factory=dict)
     began: float = 0.0  # time of day from which the new colour's figures count
+    base: Document = field(default_factory=dict)  # what it had done in that minute before
     looked: float | None = None
     seen: float | None = None
 
@@ -281,11 +291,14 @@ class Watch:
         return bool(self.shift.traffic["watched"] and self.shift.traffic["bake_seconds"])
 
     def begin(self) -> None:
-        """From now on. Figures of a minute in which the colour still served a former release are left out."""
+        """From now on. What the colour has done for a former release in this very minute does not count."""
         today = self.shift.clock.today()
         self.began = today - today % PERIOD
         self.measure()
-        if summed(self.minutes[self.shift.traffic["colour"]], 0)["requests"]:
+        served = self.minutes[self.shift.traffic["colour"]]
+        self.base = served.get(self.began) or {}
+        # Where a minute is known after its end only, nobody knows yet what this one had.
+        if not self.base and summed(served, self.began - PERIOD)["requests"]:
             self.began += PERIOD
 
     def measure(self) -> None:
@@ -302,7 +315,10 @@ class Watch:
     def sums(self) -> tuple[Document, Document]:
         """The figures of the new and of the old colour, over the same time where the old one has some."""
         colour = self.shift.traffic["colour"]
-        new, old = summed(self.minutes.get(colour, {}), self.began), summed(self.minutes.get(colours.other(colour), {}), self.began)
+        new, old = (
+            summed(less(self.minutes.get(colour, {}), self.began, self.base), self.began),
+            summed(self.minutes.get(colours.other(colour), {}), self.began),
+        )
         if old["requests"] < ENOUGH:
             old = summed(self.minutes.get(colours.other(colour), {}), 0)
         return new, old

@@ -80,7 +80,7 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
                 f"It failed on {len(failed)}, which max_failures = {plan['max_failures']} allows:",
                 *[_failure(name, number, host, ends[host]) for host in failed],
             ]
-            lines += _stands({**plan, "rolling": failed}, ends)
+            lines += _stands({**plan, "rolling": failed, "result": {**result, "from": number}}, ends)
             ended["needs_hand"] = sorted(failed)
             verdict["reason"] = "; ".join(ends[host]["failure"] for host in failed)
         return verdict | {"outcome": "succeeded", "result": ended | {"message": "\n".join(lines)}}

@@ -259,11 +259,12 @@ def migrate(service: str, number: str) -> int:
 
 
 def serving(service: str) -> str:
-    """The name of a service's container and directory: with two colours, of the one that serves."""
+    """The name of a service's container and directory: with two colours, of the one that serves (on a new host, of the only one)."""
     try:
         return (CONFIGURATION / service / "live").read_text(encoding="utf-8").strip() or service
     except OSError:
-        return service
+        green = f"{service}-green"
+        return green if not (CONFIGURATION / service / "current").exists() and (CONFIGURATION / green / "current").exists() else service
 
 
 def allowed(service: str | None = None) -> str:

@@ -204,6 +204,77 @@ def test_a_sick_target_gets_no_requests_and_says_why(balanced: Balanced) -> None
     eventually(lambda: balanced.get("/")[1] != f"http {well}", 1, "requests for the recovered target")
 
 
+def test_weights_move_requests_without_losing_one_and_cloudwatch_tells(balanced: Balanced) -> None:
+    """A rule over two target groups: shares as given, changed under load with no reload and no request lost, and a minute's figures of each."""
+    bed, api = balanced.bed, balanced.api
+    made = api.create_target_group(
+        Name="edge-green", Protocol="HTTP", Port=8080, VpcId=bed.vpc, TargetType="ip", HealthCheckPath="/", HealthCheckIntervalSeconds=5
+    )
+    green = made["TargetGroups"][0]["TargetGroupArn"]
+    bed.application("app-green", "198.19.128.101")
+    api.register_targets(TargetGroupArn=green, Targets=[{"Id": "198.19.128.101"}])
+    name = run("docker", "exec", bed.container("app-green"), "hostname").strip()
+
+    def weighted(share: int) -> list[dict[str, Any]]:
+        groups = [{"TargetGroupArn": balanced.group, "Weight": 100 - share}, {"TargetGroupArn": green, "Weight": share}]
+        return [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
+
+    condition = [{"Field": "path-pattern", "Values": ["/w*"]}]
+    rule = api.create_rule(ListenerArn=balanced.listener, Priority=90, Conditions=condition, Actions=weighted(0))["Rules"][0]["RuleArn"]
+
+    def healthy() -> bool:
+        found = api.describe_target_health(TargetGroupArn=green)["TargetHealthDescriptions"]
+        return [one["TargetHealth"]["State"] for one in found] == ["healthy"]
+
+    eventually(healthy, 20, "an idle group's target is checked, and healthy")
+    eventually(lambda: balanced.get("/w")[0] == 200, 5, "an answer")
+
+    def process() -> str:
+        return run("docker", "exec", bed.container("lb-edge"), "pgrep", "-n", "haproxy").strip()
+
+    before, results, ended = process(), list[tuple[int, bool]](), threading.Event()
+
+    def load() -> None:
+        while not ended.is_set():
+            status, body = balanced.get("/w")
+            results.append((status, name in body))
+
+    clients = [threading.Thread(target=load) for _ in range(4)]
+    for client in clients:
+        client.start()
+    shares = []
+    try:
+        for share in (10, 50, 100, 0):
+            api.modify_rule(RuleArn=rule, Actions=weighted(share))
+            time.sleep(0.6)  # until it is told
+            first = len(results)
+            while len(results) < first + 400:
+                time.sleep(0.05)
+            shares.append(sum(colour for _, colour in results[first:]) / len(results[first:]))
+    finally:
+        ended.set()
+        for client in clients:
+            client.join()
+    assert {status for status, _ in results} == {200}
+    assert 0.04 < shares[0] < 0.18 and 0.4 < shares[1] < 0.6 and shares[2:] == [1.0, 0.0]
+    assert process() == before, "HAProxy was reloaded"
+
+    def requests() -> int:
+        dimensions = [
+            {"Name": "LoadBalancer", "Value": balanced.balancer.split(":loadbalancer/")[1]},
+            {"Name": "TargetGroup", "Value": green.rsplit(":", 1)[1]},
+        ]
+        metric = {"Namespace": "AWS/ApplicationELB", "MetricName": "RequestCount", "Dimensions": dimensions}
+        query = [{"Id": "a", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}}]
+        now = datetime.now(UTC)
+        (row,) = bed.client("cloudwatch").get_metric_data(
+            MetricDataQueries=query, StartTime=now.replace(second=0) - timedelta(minutes=5), EndTime=now + timedelta(minutes=1)
+        )["MetricDataResults"]
+        return int(sum(row["Values"]))
+
+    eventually(lambda: requests() == sum(colour for _, colour in results), 5, "CloudWatch counts what green answered")
+
+
 def test_without_targets_503(balanced: Balanced) -> None:
     for address in balanced.addresses:
         balanced.deregister(address)
@@ -279,74 +350,3 @@ def test_registry_is_true_and_its_absence_is_a_server_error(bed: Bed) -> None:
         assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
     finally:
         run("docker", "rmi", f"{reference}:v1", f"{reference}:v2")
-
-
-def test_weights_move_requests_without_losing_one_and_cloudwatch_tells(balanced: Balanced) -> None:
-    """A rule over two target groups: shares as given, changed under load with no reload and no request lost, and a minute's figures of each."""
-    bed, api = balanced.bed, balanced.api
-    made = api.create_target_group(
-        Name="edge-green", Protocol="HTTP", Port=8080, VpcId=bed.vpc, TargetType="ip", HealthCheckPath="/", HealthCheckIntervalSeconds=5
-    )
-    green = made["TargetGroups"][0]["TargetGroupArn"]
-    bed.application("app-green", "198.19.128.101")
-    api.register_targets(TargetGroupArn=green, Targets=[{"Id": "198.19.128.101"}])
-    name = run("docker", "exec", bed.container("app-green"), "hostname").strip()
-
-    def weighted(share: int) -> list[dict[str, Any]]:
-        groups = [{"TargetGroupArn": balanced.group, "Weight": 100 - share}, {"TargetGroupArn": green, "Weight": share}]
-        return [{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]
-
-    condition = [{"Field": "path-pattern", "Values": ["/w*"]}]
-    rule = api.create_rule(ListenerArn=balanced.listener, Priority=90, Conditions=condition, Actions=weighted(0))["Rules"][0]["RuleArn"]
-
-    def healthy() -> bool:
-        found = api.describe_target_health(TargetGroupArn=green)["TargetHealthDescriptions"]
-        return [one["TargetHealth"]["State"] for one in found] == ["healthy"]
-
-    eventually(healthy, 20, "an idle group's target is checked, and healthy")
-    eventually(lambda: balanced.get("/w")[0] == 200, 5, "an answer")
-
-    def process() -> str:
-        return run("docker", "exec", bed.container("lb-edge"), "pgrep", "-n", "haproxy").strip()
-
-    before, results, ended = process(), list[tuple[int, bool]](), threading.Event()
-
-    def load() -> None:
-        while not ended.is_set():
-            status, body = balanced.get("/w")
-            results.append((status, name in body))
-
-    clients = [threading.Thread(target=load) for _ in range(4)]
-    for client in clients:
-        client.start()
-    shares = []
-    try:
-        for share in (10, 50, 100, 0):
-            api.modify_rule(RuleArn=rule, Actions=weighted(share))
-            time.sleep(0.6)  # until it is told
-            first = len(results)
-            while len(results) < first + 400:
-                time.sleep(0.05)
-            shares.append(sum(colour for _, colour in results[first:]) / len(results[first:]))
-    finally:
-        ended.set()
-        for client in clients:
-            client.join()
-    assert {status for status, _ in results} == {200}
-    assert 0.04 < shares[0] < 0.18 and 0.4 < shares[1] < 0.6 and shares[2:] == [1.0, 0.0]
-    assert process() == before, "HAProxy was reloaded"
-
-    def requests() -> int:
-        dimensions = [
-            {"Name": "LoadBalancer", "Value": balanced.balancer.split(":loadbalancer/")[1]},
-            {"Name": "TargetGroup", "Value": green.rsplit(":", 1)[1]},
-        ]
-        metric = {"Namespace": "AWS/ApplicationELB", "MetricName": "RequestCount", "Dimensions": dimensions}
-        query = [{"Id": "a", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}}]
-        now = datetime.now(UTC)
-        (row,) = bed.client("cloudwatch").get_metric_data(
-            MetricDataQueries=query, StartTime=now.replace(second=0) - timedelta(minutes=5), EndTime=now + timedelta(minutes=1)
-        )["MetricDataResults"]
-        return int(sum(row["Values"]))
-
-    eventually(lambda: requests() == sum(colour for _, colour in results), 5, "CloudWatch counts what green answered")

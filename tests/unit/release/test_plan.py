@@ -327,3 +327,15 @@ def test_nobody_goes_back_past_it(record: dict[str, Any], target: int, barred: b
     assert bool(text) is barred
     if barred:
         assert "hello-release-3" in text and "release_past_irreversible=true" in text and "deploy.yml" in text
+
+
+def test_two_colours_do_not_go_with_what_cannot_be_undone() -> None:
+    coloured = {
+        **SERVICE,
+        "colours": {"blue": {"instance": "web", "port": 8080}, "green": {"instance": "web-green", "port": 8081}},
+        "release": {**SERVICE["release"], "weights": [100], "bake_seconds": 0, "retire_after_seconds": None, "alarms": []},
+    }
+    outputs = {"target_groups": {"web": "b", "web-green": "g"}, "rules": {"web": "r"}}
+    seen = {"i-1": host(), "i-2": host()}
+    assert any("strategy: rolling" in text for text in plan.make(final(service=coloured, weights={"b": 100}, outputs=outputs), seen).problems)
+    assert plan.make(final(service=coloured, weights={"b": 100}, outputs=outputs, irreversible=False), seen).problems == []

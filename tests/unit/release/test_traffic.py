@@ -8,6 +8,7 @@ from typing import Any
 import botocore.exceptions
 import botocore.session
 import pytest
+from ansible_collections.flotilla.ec2.plugins.filter import release
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import colours, traffic
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.traffic import Shift, Wall
@@ -31,9 +32,9 @@ MINUTE = 1_800_000_000.0 - 1_800_000_000.0 % 60
 # ---- decisions
 
 
-def request(verb: str = "deploy", pointer: dict[str, Any] | None = None, **release: Any) -> dict[str, Any]:
+def request(verb: str = "deploy", pointer: dict[str, Any] | None = None, **keys: Any) -> dict[str, Any]:
     outputs = {"target_groups": {"web": GROUPS["blue"], "web-green": GROUPS["green"]}, "rules": {"web": RULE}}
-    return {"verb": verb, "from": pointer, "outputs": outputs, "service": {**SERVICE, "release": {**RELEASE, **release}}}
+    return {"verb": verb, "from": pointer, "outputs": outputs, "service": {**SERVICE, "release": {**RELEASE, **keys}}}
 
 
 def decided(number: int, green: int, steps: str = "release", **given: Any) -> dict[str, Any]:
@@ -141,6 +142,25 @@ def test_figures_are_asked_for_by_minute_and_summed_over_those_that_count() -> N
     ]
 
 
+def test_what_a_colour_did_for_a_former_release_does_not_count() -> None:
+    paper = Paper()
+    paper.served.append((-5.0, "green", 1000.0))
+    paper.error_rate = 1.0
+    watch = traffic.Watch(shift(paper))
+    watch.begin()
+    assert watch.sums()[0] == {"requests": 0, "errors": 0, "latency": None}
+    paper.error_rate = 0.5  # of the old ones too, on paper: 500 less
+    paper.served.append((1.0, "green", 100.0))
+    watch.base["errors"] = 500.0
+    watch.measure()
+    assert watch.sums()[0] == {"requests": 100, "errors": 50, "latency": None}
+    late = Paper(delay=10.0)
+    late.served.append((-40.0, "green", 1000.0))
+    watch = traffic.Watch(shift(late))
+    watch.begin()
+    assert watch.began == MINUTE + 60, "the running minute is not known yet, and the one before had requests"
+
+
 def test_an_alarm_that_is_missing_or_rings_lets_no_release_begin() -> None:
     states = {"a": {"state": "OK", "reason": ""}, "b": {"state": "ALARM", "reason": "Threshold Crossed"}}
     assert [text.partition(".")[0] for text in traffic.alarm_problems(["a", "b", "c"], states)] == [
@@ -235,8 +255,8 @@ class Paper:
         return {"MetricDataResults": [{"Id": name, "Timestamps": list(known), "Values": list(known.values())} for name, known in rows.items()]}
 
 
-def shift(paper: Paper, held: Any = lambda: None, **release: Any) -> Shift:
-    return Shift(paper, paper, decided(4, paper.green, "nothing", pointer=BLUE, **release), HOSTS, held=held, clock=paper.clock())
+def shift(paper: Paper, held: Any = lambda: None, **keys: Any) -> Shift:
+    return Shift(paper, paper, decided(4, paper.green, "nothing", pointer=BLUE, **keys), HOSTS, held=held, clock=paper.clock())
 
 
 def test_shares_rise_and_each_bakes_for_its_time() -> None:
@@ -365,6 +385,21 @@ def test_a_host_on_which_it_did_not_start_is_named_with_its_words() -> None:
     found = judged({"outcome": "failed", "reason": ""}, ends)
     assert found["result"]["exit_code"] == 20 and "failed on i-2: it exited with code 3" in found["result"]["message"]
     assert "i-1 serves as before, on blue." in found["result"]["message"]
+
+
+def test_what_the_hosts_said_is_in_the_verdict() -> None:
+    """By the variables that the plays leave behind."""
+    found = decided(4, 0, pointer=BLUE)
+    plan = {"number": 4, "rolling": HOSTS, "traffic": found, "instance": "web-green", "result": {"service": "web", "tag": "v4", "from": 3}}
+    hostvars: dict[str, dict[str, Any]] = {
+        "localhost": {"__release_shifted": {"shift": {"outcome": "failed", "reason": "", "steps": []}, "at": 3.0}},
+        "i-1": {"__release_activated": {"changed": True}, "__release_retired": {"changed": False, "failed_when_result": False, "msg": "systemd is away"}},
+        "i-2": {"__release_activated": {"unreachable": True, "msg": "no route"}, "__release_logs": {"stdout_lines": ["boom"]}},
+    }
+    assert release.release_failures(HOSTS, hostvars) == {"i-2": "it has ceased to answer: no route"}
+    message = release.release_verdict(plan, hostvars)["result"]["message"]
+    for text in ("failed on i-2: it has ceased to answer: no route", "| boom", "i-1 serves as before, on blue. systemd is away"):
+        assert text in message, message
 
 
 def test_which_colour_is_stopped_and_when() -> None:

@@ -114,7 +114,7 @@ def test_a_failure_that_may_be_leaves_a_success_that_names_it() -> None:
     ends = dict.fromkeys(PLAN["rolling"], DONE) | {"i-2": {"outcome": "out", "failure": "timed out", "stranded": "it does not answer", "gone": True}}
     seen = verdict.judge({**PLAN, "max_failures": 1}, ends, {})
     assert (seen["outcome"], seen["revert"], seen["result"]["needs_hand"]) == ("succeeded", [], ["i-2"])
-    for text in ("2 hosts", "max_failures = 1 allows", "i-2 is OUT OF SERVICE: it does not answer"):
+    for text in ("2 hosts", "max_failures = 1 allows", "i-2 is OUT OF SERVICE: it does not answer. To mend it: deploy.yml with the tag of release 3"):
         assert text in seen["result"]["message"]
 
 

@@ -1,0 +1,127 @@
+"""The plays of a release from its first batch on, run by ansible on three hosts whose modules only note what they are told: who leaves service, who
+goes back, and what is said in the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+HOSTS = ["i-1", "i-2", "i-3"]
+REPLACED = ("target", "service_release", "service_info", "release_record", "autoscaling_processes", "deploy_lock", "release_newcomers")
+STUB = """
+import json, time
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+class ActionModule(ActionBase):
+    _requires_connection = False
+
+    def run(self, tmp=None, task_vars=None):
+        super().run(tmp, task_vars)
+        name, told, host = "NAME", dict(self._task.args), task_vars["inventory_hostname"]
+        with open(task_vars["fake_calls"], "a") as file:
+            file.write(json.dumps([host, name, told.get("state") or "present", told.get("release"), told.get("result")]) + "\\n")
+        if name in ("service_release", "service_info") and host in task_vars["fake_gone"]:
+            raise AnsibleConnectionFailure("timed out")
+        if name == "service_release" and host in task_vars["fake_bad"] and told.get("release") == 2:
+            return {"failed": True, "msg": "release 2 did not start", "changed": True}
+        found = {"health": {"state": "healthy"}, "services": {"web": {"release": 2}}, "hosts": [], "record": {"outcome": told.get("outcome")}}
+        return {"changed": True, "at": time.time(), "seconds": 0.1, **found}
+"""
+
+
+def plays(**more: Any) -> list[dict[str, Any]]:
+    """The plays from the first batch on, behind one that sets what those before them have found out."""
+    written = yaml.safe_load((ROOT / "playbooks/plays/rolling.yml").read_text(encoding="utf-8"))
+    first = next(number for number, play in enumerate(written) if play["name"].startswith("Roll, "))
+    lost = more.get("lost") or {}
+    live = [host for host in HOSTS if host not in lost]
+    batches = [*([sorted(lost)] if lost else []), live[:1], live[1:]]
+    rolling = [host for batch in batches for host in batch]
+    plan = {
+        "number": 2, "steps": {host: "lost" if host in lost else "release" for host in HOSTS}, "batches": batches, "sizes": [len(batch) for batch in batches],
+        "rolling": rolling, "batched": rolling, "colouring": [], "traffic": None, "instance": "web", "port": 80, "lost": lost, "max_failures": 0,
+        "auto_revert": True, "pauses": dict.fromkeys(HOSTS, 0), "draining": dict.fromkeys(HOSTS, True), "recreate": False, "irreversible": {}, "minimum": 1,
+        "migrating": [], "text": "the plan", "given_up": None, "ways_back": {host: {"action": "activate", "number": 1} for host in HOSTS},
+        "record": {"number": 2, "service": "web", "configuration": {"health_path": "/", "port": 80}}, "result": {"service": "web", "tag": "v2", "from": 1},
+    } | more  # fmt: skip
+    service = {"name": "web", "port": 80, "instances": ["web"], "release": {"min_healthy_seconds": 0}, "drain_seconds": 5}
+    request = {
+        "service": service, "from": {"number": 1}, "target_group": "arn", "bucket": "b", "groups": ["g"], "hosts": HOSTS, "stack": "s", "environment": "e",
+        "pointer_name": "p",
+    }  # fmt: skip
+    model = {"environment": {"region": "r", "name": "e"}, "stack": {"name": "s"}, "parameter_root": "/flotilla/e/s", "releases": {"keep": 3}, "notices": {}}
+    held = {"at": 0.5, "lock": {"token": "t"}}
+    facts = {"__release_asked": {"request": request}, "__release_made": {"plan": plan, "at": 2.0}, "__release_held": held, "__release_started": {"at": 3.0}}
+    setting = [{"ansible.builtin.set_fact": facts}, {"ansible.builtin.set_fact": {"flotilla": {**model, "services": [service]}, "cacheable": True}}]
+    known = {"name": "Know", "hosts": "localhost", "gather_facts": False, "tasks": setting}
+    ready = {"name": "Prepare", "hosts": ",".join(live), "gather_facts": False, "tasks": [{"ansible.builtin.set_fact": {"__release_prepared": True}}]}
+    return [known, ready, *({key: value for key, value in play.items() if key != "become"} for play in written[first:])]
+
+
+def released(directory: Path, bad: list[str], gone: list[str], **more: Any) -> tuple[list[tuple[str, str, str, int | None]], dict[str, Any]]:
+    """(what was done with hosts, the result) of a release on hosts of which some fail and some have ceased to answer."""
+    collection = directory / "ansible_collections" / "flotilla" / "ec2"
+    for part in ("plugins", "roles", "meta"):
+        shutil.copytree(ROOT / part, collection / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "galaxy.yml", collection)
+    for name in REPLACED:
+        (collection / "plugins" / "action" / f"{name}.py").write_text(STUB.replace("NAME", name))
+    (directory / "play.yml").write_text(yaml.safe_dump(plays(**more), sort_keys=False))
+    (directory / "hosts").write_text(
+        f"[all:vars]\nansible_connection=local\nansible_python_interpreter={sys.executable}\n[all]\nlocalhost\n" + "\n".join(HOSTS)
+    )
+    (directory / "ansible.cfg").write_text("[defaults]\ninject_facts_as_vars = false\n")
+    variables = {"fake_calls": str(directory / "calls"), "fake_bad": bad, "fake_gone": gone, "release_verb": "deploy"}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts", "play.yml", "-e", json.dumps(variables)]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environment = {
+        **kept,
+        "ANSIBLE_CONFIG": str(directory / "ansible.cfg"),
+        "ANSIBLE_COLLECTIONS_PATH": str(directory),
+        "ANSIBLE_HOME": str(directory / "home"),
+    }
+    done = subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    assert (directory / "calls").is_file(), done.stdout + done.stderr
+    calls = [json.loads(line) for line in (directory / "calls").read_text().splitlines()]
+    results = [call[4] for call in calls if call[1] == "release_record"]
+    assert len(results) == 1, done.stdout + done.stderr
+    assert (done.returncode == 0) == (results[0]["outcome"] == "succeeded"), done.stdout
+    return [(host, name, state, release) for host, name, state, release, _result in calls if name in ("target", "service_release")], results[0]
+
+
+def ends(result: dict[str, Any]) -> dict[str, str]:
+    return {host: row["outcome"] for host, row in sorted(result["hosts"].items())}
+
+
+@pytest.mark.parametrize(
+    ("bad", "gone", "more", "hosts", "code", "hand"),
+    [
+        pytest.param(["i-2"], [], {}, ["back", "back", "back"], 20, [], id="a failure takes all back"),
+        pytest.param([], ["i-1"], {}, ["out", "untouched", "untouched"], 30, ["i-1"], id="a host that does not answer goes out of service"),
+        pytest.param(["i-2"], [], {"max_failures": 1}, ["released", "out", "released"], 0, ["i-2"], id="a failure that may be"),
+        pytest.param(["i-3"], [], {"max_failures": 1, "lost": {"i-2": "timed out"}}, ["back", "out", "back"], 30, ["i-2"], id="a lost host and one more"),
+    ],
+)
+def test_who_goes_where(tmp_path: Path, bad: list[str], gone: list[str], more: dict[str, Any], hosts: list[str], code: int, hand: list[str]) -> None:
+    done, result = released(tmp_path, bad, gone, **more)
+    assert ends(result) == dict(zip(HOSTS, hosts, strict=True))
+    assert (result.get("exit_code", 0), result.get("needs_hand", [])) == (code, hand)
+    for host, end in ends(result).items():
+        own = [row[1:] for row in done if row[0] == host]
+        last = {"released": ("target", "present", None), "back": ("target", "present", None), "untouched": None}
+        if end == "out":
+            assert [row[1] for row in own if row[0] == "target"][-1] == "absent", f"{host} is registered: {own}"
+        elif last[end]:
+            assert own[-1] == last[end], f"{host}: {own}"
+        if end in ("released", "back"):
+            assert [row[2] for row in own if row[0] == "service_release"][-1] == {"released": 2, "back": 1}[end]
