@@ -180,7 +180,7 @@ ENVIRONMENT = Key(
                         "Login.", required=True, pattern=r"[a-z][a-z0-9-]*", pattern_text="lower-case letters, digits and hyphens", maximum=31, example="ada"
                     ),
                     "public_key": Key(
-                        "Public ssh key, one line.", required=True, pattern=r"(ssh|ecdsa|sk-)[^\n]+", pattern_text="a line such as ssh-ed25519 AAAA…"
+                        "Public ssh key, one line.", required=True, pattern=r"(ssh|ecdsa|sk-)[^\n]+\n?", pattern_text="a line such as ssh-ed25519 AAAA…"
                     ),
                 },
             ),

@@ -153,3 +153,8 @@ def test_references_become_values_for_the_service_that_asks() -> None:
 def test_a_reference_before_provisioning_says_what_to_run() -> None:
     with pytest.raises(references.UnknownReference, match="run provision.yml first"):
         references.resolve({"HOST": "${database.host}"}, {}, "web")
+
+
+def test_a_developers_key_may_end_as_its_file_does() -> None:
+    found = model(WHOLE, {**WHOLE_ENVIRONMENT, "developers": [{"name": "ada", "public_key": "ssh-ed25519 AAAA ada\n"}]})
+    assert found["developers"] == [{"name": "ada", "public_key": "ssh-ed25519 AAAA ada"}]
