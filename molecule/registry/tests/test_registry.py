@@ -46,7 +46,9 @@ def test_a_tag_is_given_once(ecr):
     assert image["imageTags"] == ["once"]
 
 
-def test_the_oldest_images_go(ecr):
-    (rule,) = json.loads(ecr.get_lifecycle_policy(repositoryName=REPOSITORY)["lifecyclePolicyText"])["rules"]
-    assert rule["selection"] == {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 5}
-    assert rule["action"] == {"type": "expire"}
+def test_the_oldest_images_go_but_for_released_ones(ecr):
+    rules = json.loads(ecr.get_lifecycle_policy(repositoryName=REPOSITORY)["lifecyclePolicyText"])["rules"]
+    released, others = sorted(rules, key=lambda rule: rule["rulePriority"])
+    assert released["selection"] == {"tagStatus": "tagged", "tagPrefixList": ["released-"], "countType": "imageCountMoreThan", "countNumber": 1000}
+    assert others["selection"] == {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 5}
+    assert {rule["action"]["type"] for rule in rules} == {"expire"}
