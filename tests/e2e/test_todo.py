@@ -137,6 +137,7 @@ def test_started_before_its_database_it_becomes_healthy_when_the_database_does(r
     for host in before:
         released.on_host(host, "systemctl restart --no-block flotilla-web")
     wait_for("both restarted", lambda: set(released.containers().values()).isdisjoint(before.values()), 60)
+    wait_for("neither in service", lambda: "healthy" not in released.targets().values(), 60)
     rds.start_db_instance(DBInstanceIdentifier=name)
     released.healthy()
     assert released.get("/items").status_code == 200
@@ -156,10 +157,9 @@ def test_a_second_environment_of_the_same_digest_stands_beside_the_first(release
     """Line 6: `staging`, by an inventory of its own: the same image, another password and other items; destroyed, it leaves the first as it was."""
     before = released.containers()
     staging = released.beside("staging")
-    alone = {"flotilla_fleets": {"web": {"min": 1, "max": 1}}}
-    staging.play("provision", **alone).succeeded()
-    staging.play("configure", **alone).succeeded()
-    staging.play("deploy", release_tag=released.push("web", "v2"), **alone).succeeded()
+    staging.play("provision").succeeded()
+    staging.play("configure").succeeded()
+    staging.play("deploy", release_tag=released.push("web", "v2")).succeeded()
     assert {text.rpartition("@")[2] for text in (*before.values(), *staging.containers().values())} == {next(iter(before.values())).rpartition("@")[2]}
     assert password(staging) != password(released)
     requests.post(staging.https + "/items", json={"title": "only in staging"}, verify=False, timeout=10).raise_for_status()
@@ -168,7 +168,7 @@ def test_a_second_environment_of_the_same_digest_stands_beside_the_first(release
     databases = [one.outputs()["database"] for one in (released, staging)]
     host = next(iter(staging.instances()))
     assert [staging.reaches(host, one["host"], one["port"]) for one in databases] == [False, True]
-    staging.play("destroy", **alone).succeeded()
+    staging.play("destroy").succeeded()
     assert staging.instances() == {} and released.containers() == before
     assert released.get("/items").status_code == 200
 
