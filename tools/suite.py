@@ -64,7 +64,7 @@ def steps(parts: list[str], role: str | None = None, stack: str | None = None) -
 def stacks() -> list[str]:
     """The stacks that have end-to-end tests, those with most tests aside first: the next stack is prepared beside these, and nothing beside the last.
 
-    Tests that take long and are about no stack of their own say BY_NAME = True: they run when they are asked for, `make test-e2e STACK=releases`.
+    Tests for which a run of everything has no time say BY_NAME = True: they run when they are asked for, `make test-e2e STACK=releases`.
     """
     tests = {path.stem.removeprefix("test_"): path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "e2e").glob("test_*.py")}
     tests = {name: text for name, text in tests.items() if not re.search(r"^BY_NAME = True$", text, re.M)}

@@ -20,6 +20,8 @@ import requests
 from tests.e2e.system import System, say, wait_for
 
 pytestmark = pytest.mark.e2e
+# All five systems together take longer than a test run should: `make test-e2e STACK=gifs`.
+BY_NAME = True
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ import requests
 from tests.e2e.system import ROOT, System, wait_for
 
 pytestmark = pytest.mark.e2e
+# All five systems together take longer than a test run should: `make test-e2e STACK=todo`.
+BY_NAME = True
 
 
 def given(system: System) -> dict[str, Any]:
