@@ -1,5 +1,5 @@
 #!/usr/bin/python
-# Copyright: the flotilla.ec2 contributors
+# Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Documentation of the action plugin of the same name."""
 

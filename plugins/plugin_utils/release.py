@@ -1,4 +1,4 @@
-# Copyright (c) 2026, the flotilla.ec2 authors
+# Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the release actions share. They run in ansible's own process on the control node, whichever host the task is for: no connection,
 no second Python, no second import of boto3.

@@ -128,6 +128,11 @@ NEVER: dict[str, Iterable[str]] = {
     "amazon.aws.autoscaling_group": ("SuspendProcesses", "ResumeProcesses"),
 }
 
+# Modules that have nothing to do when this argument is empty and what they would look at does not exist yet.
+NOTHING_WITHOUT: dict[str, str] = {
+    "flotilla.ec2.listener_rules": "rules",
+}
+
 # Deprecations that a module announces whatever the task says, of return values that nothing here reads.
 QUIET: dict[str, str] = {
     "amazon.aws.iam_role": "assume_role_policy_document_raw",

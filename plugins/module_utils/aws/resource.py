@@ -71,12 +71,14 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
     `known_after` adds to plan.KNOWN_AFTER; `internals` are the `_ansible_…` arguments of the module, without that prefix. A module that ends
     without a result raises RuntimeError; its own failures are in the result (`failed`), as always.
     """
+    watch = Watch(name, arguments, check)
+    if watch.unknown and name in plan.NOTHING_WITHOUT and not arguments[plan.NOTHING_WITHOUT[name]]:
+        return {"changed": False}
     namespace, collection, short = name.split(".")
     module = importlib.import_module(f"ansible_collections.{namespace}.{collection}.plugins.modules.{short}")
     import botocore.client
     import botocore.loaders
 
-    watch = Watch(name, arguments, check)
     send, start, deprecate = botocore.client.BaseClient._make_api_call, basic.AnsibleModule.__init__, basic.AnsibleModule.deprecate
 
     def called(client: Any, operation: str, parameters: dict[str, Any]) -> Any:

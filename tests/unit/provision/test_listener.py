@@ -108,10 +108,7 @@ def test_rules_are_planned_made_and_changed_and_their_weights_left_alone(run: An
     (arn,) = [one["arn"] for one in made["rules"]]
     assert made["changed"] and listener.weights_of(listener.find_rule(balancer["api"], arn)["Actions"]) == {blue: 100, green: 0}
     assert not given(rules(50000, [blue, green]))["changed"]
-    shifted = {"rule_arn": arn, "weights": {blue: 40, green: 60}}
-    assert run("flotilla.ec2.listener_weights", check=True, **shifted)["changed"]
-    assert run("flotilla.ec2.listener_weights", **shifted)["before"] == {blue: 100, green: 0}
-    assert not run("flotilla.ec2.listener_weights", **shifted)["changed"]
+    assert listener.shift(balancer["api"], arn, {blue: 40, green: 60}) == (True, {blue: 100, green: 0})
     # What a release has shifted stays, also when the rule itself changes.
     assert not given(rules(50000, [blue, green]), check=True)["changed"]
     assert given(rules(50000, [blue, green], paths=["/shop/*"]))["changed"]
@@ -120,7 +117,7 @@ def test_rules_are_planned_made_and_changed_and_their_weights_left_alone(run: An
     for wanted in ([], rules(50000, [blue]), rules(7, [third])):
         refused = given(wanted)
         assert refused["failed"] and "would lose its traffic" in refused["msg"]
-    run("flotilla.ec2.listener_weights", rule_arn=arn, weights={blue: 100, green: 0})
+    listener.shift(balancer["api"], arn, {blue: 100, green: 0})
     assert given([*rules(1, [third], hosts=["a.example.org"])])["changed"]
     assert [one["priority"] for one in given(rules(1, [third], hosts=["a.example.org"]))["rules"]] == ["1"]
 
@@ -129,9 +126,6 @@ def test_a_plan_for_a_listener_that_does_not_exist_yet_is_a_change_and_a_run_fai
     wanted = {"load_balancer_arn": balancer["arn"], "port": 81, "rules": rules(1, balancer["groups"][:1])}
     assert run("flotilla.ec2.listener_rules", check=True, **wanted)["changed"]
     assert run("flotilla.ec2.listener_rules", **wanted)["failed"]
-
-
-@pytest.mark.parametrize("weight", [-1, 1000, "half"])
-def test_impossible_weights_are_refused(run: Any, weight: Any) -> None:
-    result = run("flotilla.ec2.listener_weights", rule_arn=RULE, weights={BLUE: weight})
-    assert result["failed"] and "whole number from 0 to 999" in result["msg"]
+    planned = {"load_balancer_arn": "(known after provision)", "port": 81}
+    assert run("flotilla.ec2.listener_rules", check=True, **planned, rules=wanted["rules"])["changed"]
+    assert not run("flotilla.ec2.listener_rules", check=True, **planned, rules=[])["changed"]
