@@ -141,6 +141,8 @@ def release_hook_problems(named: Any) -> list[str]:
 
 def _failure(variables: Mapping[str, Any]) -> str:
     """Why a colour did not start on a host, or an empty text."""
+    if reason := variables.get("__release_uncoloured"):
+        return str(reason)
     started = variables.get("__release_activated")
     if started is None or started.get("unreachable"):
         return f"it has ceased to answer: {(started or {}).get('msg') or 'no reason known'}"
@@ -150,7 +152,8 @@ def _failure(variables: Mapping[str, Any]) -> str:
 def _unsettled(variables: Mapping[str, Any]) -> str:
     """What could not be done on a host after a shift, or an empty text."""
     rows = [variables.get(name) or {} for name in ("__release_told", "__release_retired")]
-    return "; ".join(str(row["msg"]) for row in rows if row.get("msg") and row.get("failed_when_result") is False)
+    reasons = [str(row["msg"]) for row in rows if row.get("msg") and row.get("failed_when_result") is False]
+    return "; ".join([*reasons, *([str(variables["__release_unsettled"])] if variables.get("__release_unsettled") else [])])
 
 
 def release_failures(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

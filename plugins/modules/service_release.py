@@ -13,7 +13,7 @@ description:
   - V(active) makes a prepared release the current one and restarts the unit, unless that release runs already; then it waits until the service
     answers on the host. An older release that still lies ready is activated in the same way.
   - V(stopped) ends and disables the unit; releases stay ready.
-  - V(retired) does the same after a while, on the host's own account; V(active) calls it off.
+  - V(retired) does the same after a while, on the host's own account, or when the host reboots before; V(active) calls it off.
   - V(absent) removes the service with its releases, images and data.
 options:
   name:
@@ -153,6 +153,7 @@ def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     unit = units.get(layout.unit_name, {})
     if units.get(retirement(layout), {}).get("ActiveState") == "active" and not module.check_mode:
         host.systemctl("stop", retirement(layout))
+        host.systemctl("enable", "--quiet", layout.unit_name)
     seen = state.described(before, unit, layout.prepared())
     wanted = layout.configuration(number)
     runs = layout.current() == number and wanted and state.configured(before) == wanted and seen["unit"] == "active"
@@ -255,6 +256,8 @@ def retire(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
         code, _output, errors = host.run(command)
         if code != 0:
             raise host.HostError(f"{layout.container} cannot be stopped later: systemd-run: {errors.strip()}")
+        # The timer does not outlive a reboot; a service that is not started then is retired too.
+        layout.wanted.unlink(missing_ok=True)
     return {"changed": True}
 
 

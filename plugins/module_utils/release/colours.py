@@ -163,7 +163,10 @@ def judge(plan: Document, ends: dict[str, Document], shifted: Document, phases: 
         count = f"{len(plan['rolling'])} host" + ("s" if len(plan["rolling"]) > 1 else "")
         warm = "" if found["first"] or not found["shares"] else f" {_warmth(found)}"
         message = f"{name} is on release {number} ({result['tag']}), {colour}: {count} in {seconds:.0f} s, all healthy.{warm}"
+        unsettled = {host: ends[host]["stranded"] for host in plan["rolling"] if (ends.get(host) or {}).get("stranded")}
+        message = "\n".join([message, *(f"{host} needs a hand: {reason}" for host, reason in unsettled.items())])
         ended = {"outcome": "succeeded", "colour": colour, "hosts": hosts, "seconds": seconds, "message": message}
+        ended |= {"needs_hand": sorted(unsettled)} if unsettled else {}
         return verdict_of | {"outcome": "succeeded", "reason": "", "result": ended}
     lines = [f"Release {number} of {name} failed on {host}: {ends[host]['failure']}" for host in plan["rolling"] if (ends.get(host) or {}).get("failure")]
     reason = str(shifted.get("reason") or "")

@@ -35,6 +35,7 @@ class Layout:
         self.releases = self.directory / "releases"
         self.link = self.directory / "current"
         self.unit = Path(root, "etc/systemd/system", self.unit_name)
+        self.wanted = self.unit.parent / "multi-user.target.wants" / self.unit_name  # that the host starts it when it boots
         self.run = Path(root, "run/flotilla", service)
         self.data = Path(root, "var/lib/flotilla", service)
 

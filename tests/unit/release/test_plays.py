@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTS = ["i-1", "i-2", "i-3"]
-REPLACED = ("target", "service_release", "service_info", "release_record", "autoscaling_processes", "deploy_lock", "release_newcomers")
+REPLACED = ("target", "service_release", "service_info", "release_record", "autoscaling_processes", "deploy_lock", "release_newcomers", "traffic_shift")
 STUB = """
 import json, time
 from ansible.errors import AnsibleConnectionFailure
@@ -34,7 +34,8 @@ class ActionModule(ActionBase):
             raise AnsibleConnectionFailure("timed out")
         if name == "service_release" and host in task_vars["fake_bad"] and told.get("release") == 2:
             return {"failed": True, "msg": "release 2 did not start", "changed": True}
-        found = {"health": {"state": "healthy"}, "services": {"web": {"release": 2}}, "hosts": [], "record": {"outcome": told.get("outcome")}}
+        shift = {"outcome": "failed", "reason": ""} if told.get("failures") else {"outcome": "shifted", "steps": [{"share": 100, "seconds": 1.0}]}
+        found = {"shift": shift, "health": {"state": "healthy"}, "services": {"web": {"release": 2}}, "hosts": [], "record": {"outcome": told.get("outcome")}}
         return {"changed": True, "at": time.time(), "seconds": 0.1, **found}
 """
 
@@ -43,6 +44,8 @@ def plays(**more: Any) -> list[dict[str, Any]]:
     """The plays from the first batch on, behind one that sets what those before them have found out."""
     written = yaml.safe_load((ROOT / "playbooks/plays/rolling.yml").read_text(encoding="utf-8"))
     first = next(number for number, play in enumerate(written) if play["name"].startswith("Roll, "))
+    if more.get("traffic"):
+        written[first:first] = yaml.safe_load((ROOT / "playbooks/plays/blue_green.yml").read_text(encoding="utf-8"))
     lost = more.get("lost") or {}
     live = [host for host in HOSTS if host not in lost]
     batches = [*([sorted(lost)] if lost else []), live[:1], live[1:]]
@@ -68,7 +71,9 @@ def plays(**more: Any) -> list[dict[str, Any]]:
     return [known, ready, *({key: value for key, value in play.items() if key != "become"} for play in written[first:])]
 
 
-def released(directory: Path, bad: list[str], gone: list[str], **more: Any) -> tuple[list[tuple[str, str, str, int | None]], dict[str, Any]]:
+def released(
+    directory: Path, bad: list[str], gone: list[str], hooks: dict[str, str] | None = None, **more: Any
+) -> tuple[list[tuple[str, str, str, int | None]], dict[str, Any]]:
     """(what was done with hosts, the result) of a release on hosts of which some fail and some have ceased to answer."""
     collection = directory / "ansible_collections" / "flotilla" / "ec2"
     for part in ("plugins", "roles", "meta"):
@@ -81,7 +86,15 @@ def released(directory: Path, bad: list[str], gone: list[str], **more: Any) -> t
         f"[all:vars]\nansible_connection=local\nansible_python_interpreter={sys.executable}\n[all]\nlocalhost\n" + "\n".join(HOSTS)
     )
     (directory / "ansible.cfg").write_text("[defaults]\ninject_facts_as_vars = false\n")
-    variables = {"fake_calls": str(directory / "calls"), "fake_bad": bad, "fake_gone": gone, "release_verb": "deploy"}
+    (directory / "web").mkdir()
+    variables = {
+        "__release_directory": str(directory),
+        "fake_calls": str(directory / "calls"),
+        "fake_bad": bad,
+        "fake_gone": gone,
+        "release_verb": "deploy",
+        "release_hooks": hooks or {},
+    }
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "hosts", "play.yml", "-e", json.dumps(variables)]
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     environment = {
@@ -125,3 +138,32 @@ def test_who_goes_where(tmp_path: Path, bad: list[str], gone: list[str], more: d
             assert own[-1] == last[end], f"{host}: {own}"
         if end in ("released", "back"):
             assert [row[2] for row in own if row[0] == "service_release"][-1] == {"released": 2, "back": 1}[end]
+
+
+def two_colours() -> dict[str, Any]:
+    """What the plan of a release says whose green colour is to take over."""
+    traffic = {
+        "colour": "green", "live": "blue", "first": False, "shares": [100], "groups": {"blue": "b", "green": "g"}, "instances": {"blue": "web", "green": "web-green"},
+        "retire_after_seconds": None, "occupied": False, "now": 0, "watched": False, "bake_seconds": 0, "limits": {}, "free": HOSTS, "rule": "arn",
+    }  # fmt: skip
+    return {"traffic": traffic, "instance": "web-green", "batched": [], "colouring": HOSTS}
+
+
+@pytest.mark.parametrize(
+    ("point", "outcome", "hosts", "hand"),
+    [("before_traffic", "failed", ["kept"] * 3, []), ("after_host", "succeeded", ["released"] * 3, ["i-2"])],
+)
+def test_own_steps_of_a_host_run_beside_two_colours(tmp_path: Path, point: str, outcome: str, hosts: list[str], hand: list[str]) -> None:
+    """One that fails before the traffic keeps it where it is; one that fails after it names the host."""
+    hooks = {}
+    for name in ("before_host", "before_traffic", "after_traffic", "after_host"):
+        told = "- ansible.builtin.lineinfile: {path: %s, line: '%s {{ inventory_hostname }}', create: true}\n  throttle: 1\n" % (tmp_path / "told", name)
+        refusal = "- ansible.builtin.fail: {msg: the smoke test says no}\n  when: inventory_hostname == 'i-2'\n"
+        (tmp_path / f"{name}.yml").write_text(told + (refusal if name == point else ""))
+        hooks[name] = str(tmp_path / f"{name}.yml")
+    done, result = released(tmp_path, [], [], hooks, **two_colours())
+    assert (result["outcome"], ends(result)) == (outcome, dict(zip(HOSTS, hosts, strict=True)))
+    assert result.get("needs_hand", []) == hand and "the smoke test says no" in result["message"]
+    assert {row[1] for row in done} == {"service_release"}, "no host leaves service"
+    points = list(dict.fromkeys(line.split()[0] for line in (tmp_path / "told").read_text().splitlines()))
+    assert points == (["before_host", "before_traffic"] if outcome == "failed" else ["before_host", "before_traffic", "after_traffic", "after_host"])

@@ -48,7 +48,10 @@ def retire(monkeypatch: pytest.MonkeyPatch, host: Host, layout: Layout, after: i
 
 def test_it_is_stopped_by_a_timer_of_the_host(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
     host = Host()
+    layout.wanted.parent.mkdir(parents=True)
+    layout.wanted.symlink_to(layout.unit)
     assert retire(monkeypatch, host, layout, 600)
+    assert not layout.wanted.is_symlink(), "a reboot within the ten minutes would start it, and nobody would stop it"
     (command,) = host.commands
     assert command[:4] == ["systemd-run", "--quiet", "--unit=flotilla-web-green-retire", "--on-active=600"]
     assert f"systemctl disable --quiet --now {UNIT}" in command[-1] and "docker rm --force flotilla-web-green" in command[-1]
@@ -70,4 +73,4 @@ def test_starting_it_calls_that_off(monkeypatch: pytest.MonkeyPatch, layout: Lay
     module: Any = SimpleNamespace(params={"release": 3, "restart": False}, check_mode=False)
     with pytest.raises(service_release.host.HostError, match="release 3 of web-green is not prepared"):
         service_release.activate(module, layout)
-    assert host.commands == [["systemctl", "stop", TIMER]]
+    assert host.commands == [["systemctl", "stop", TIMER], ["systemctl", "enable", "--quiet", UNIT]]
