@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,6 +139,19 @@ class System:
         }
 
         self.demo: dict[str, Any] = yaml.safe_load((ROOT / "examples" / self.stack / "demo.yml").read_text(encoding="utf-8"))
+
+    def beside(self, name: str) -> System:
+        """A second environment of the stack on the same cloud, by an inventory that differs in the environment's name alone."""
+        inventory = self.build / "inventories" / name
+        shutil.copytree(self.inventory, inventory, dirs_exist_ok=True)
+        for file in ("aws_ec2.yml", "group_vars/all/environment.yml"):
+            text = (inventory / file).read_text(encoding="utf-8")
+            (inventory / file).write_text(re.sub(r"^(.*(?:environment|name): )local$", rf"\g<1>{name}", text, flags=re.M), encoding="utf-8")
+        other = copy.copy(self)
+        other.name, other.inventory = name, inventory
+        # The addresses of the account's second load balancer.
+        other.http, other.https = f"http://127.0.0.1:{self.settings.http_port + 5}", f"https://127.0.0.1:{self.settings.https_port + 5}"
+        return other
 
     # ---- commands
 

@@ -155,6 +155,27 @@ def test_the_same_again_changes_nothing(released: System) -> None:
 
 
 @pytest.mark.aside
+def test_a_second_environment_of_the_same_digest_stands_beside_the_first(released: System) -> None:
+    """Line 6: `staging`, by an inventory of its own: the same image, another password and other items; destroyed, it leaves the first as it was."""
+    before = released.containers()
+    staging = released.beside("staging")
+    staging.play("provision").succeeded()
+    staging.play("configure").succeeded()
+    staging.play("deploy", release_tag=released.push("web", "v2")).succeeded()
+    assert {text.rpartition("@")[2] for text in (*before.values(), *staging.containers().values())} == {next(iter(before.values())).rpartition("@")[2]}
+    assert password(staging) != password(released)
+    requests.post(staging.https + "/items", json={"title": "only in staging"}, verify=False, timeout=10).raise_for_status()
+    assert "only in staging" in staging.get("/items").text
+    assert "only in staging" not in released.get("/items").text
+    databases = [one.outputs()["database"] for one in (released, staging)]
+    host = next(iter(staging.instances()))
+    assert [staging.reaches(host, one["host"], one["port"]) for one in databases] == [False, True]
+    staging.play("destroy").succeeded()
+    assert staging.instances() == {} and released.containers() == before
+    assert released.get("/items").status_code == 200
+
+
+@pytest.mark.aside
 def test_destroy_leaves_what_was_given(released: System) -> None:
     """All of the stack goes; VPC, subnets, routes and repository stay as they were."""
     released.play("destroy").succeeded()
