@@ -143,7 +143,8 @@ def test_who_goes_where(tmp_path: Path, bad: list[str], gone: list[str], more: d
 def two_colours() -> dict[str, Any]:
     """What the plan of a release says whose green colour is to take over."""
     traffic = {
-        "colour": "green", "live": "blue", "first": False, "shares": [100], "groups": {"blue": "b", "green": "g"}, "instances": {"blue": "web", "green": "web-green"},
+        "colour": "green", "live": "blue", "first": False, "shares": [100], "groups": {"blue": "b", "green": "g"},
+        "instances": {"blue": "web", "green": "web-green"},
         "retire_after_seconds": None, "occupied": False, "now": 0, "watched": False, "bake_seconds": 0, "limits": {}, "free": HOSTS, "rule": "arn",
     }  # fmt: skip
     return {"traffic": traffic, "instance": "web-green", "batched": [], "colouring": HOSTS}
@@ -157,7 +158,8 @@ def test_own_steps_of_a_host_run_beside_two_colours(tmp_path: Path, point: str, 
     """One that fails before the traffic keeps it where it is; one that fails after it names the host."""
     hooks = {}
     for name in ("before_host", "before_traffic", "after_traffic", "after_host"):
-        told = "- ansible.builtin.lineinfile: {path: %s, line: '%s {{ inventory_hostname }}', create: true}\n  throttle: 1\n" % (tmp_path / "told", name)
+        line = {"path": str(tmp_path / "told"), "line": f"{name} {{{{ inventory_hostname }}}}", "create": True}
+        told = yaml.safe_dump([{"ansible.builtin.lineinfile": line, "throttle": 1}])
         refusal = "- ansible.builtin.fail: {msg: the smoke test says no}\n  when: inventory_hostname == 'i-2'\n"
         (tmp_path / f"{name}.yml").write_text(told + (refusal if name == point else ""))
         hooks[name] = str(tmp_path / f"{name}.yml")
