@@ -234,6 +234,24 @@ class System:
             start_new_session=True,
         )
 
+    def killed(self, verb: str, seconds: float, **variables: Any) -> bool:
+        """Kill a playbook and its children after so long; whether it had not ended before."""
+        process = self.start(verb, **variables)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        alive = process.poll() is None
+        if alive:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return alive
+
+    def unfinished(self, service: str = "web") -> bool:
+        """Whether the newest record is that of a release that was begun and has not ended."""
+        api, bucket = self.client("s3"), self.outputs()["bucket"]
+        rows = api.list_objects_v2(Bucket=bucket, Prefix=f"releases/{service}/0").get("Contents", [])
+        newest = max((row["Key"] for row in rows), default="")
+        return bool(newest) and json.loads(api.get_object(Bucket=bucket, Key=newest)["Body"].read())["outcome"] == "started"
+
     def _logged(self, run: Run, what: str) -> Run:
         self.runs += 1
         name = re.sub(r"[^a-z0-9]+", "-", what.lower()).strip("-")[-40:]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -25,6 +26,9 @@ pytestmark = pytest.mark.e2e
 BY_NAME = True
 BAKE_SECONDS = 6
 RATE = 25
+SEED = 7  # of the moments at which a deploy is killed
+KILLS = 10
+THREE_HOSTS = {"flotilla_fleets": {"web": {"min": 3, "max": 4}}}
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +60,8 @@ def given(system: System, version: str, fault: str = "") -> dict[str, Any]:
     return {"flotilla_environment": {**system.environment_facts(), "variables": variables(version, fault)}}
 
 
-def deploy(system: System, tag: str, version: str, fault: str = "") -> Any:
-    return system.play("deploy", release_tag=tag, **given(system, version, fault))
+def deploy(system: System, tag: str, version: str, fault: str = "", **more: Any) -> Any:
+    return system.play("deploy", release_tag=tag, **given(system, version, fault), **more)
 
 
 def rule(system: System) -> dict[str, int]:
@@ -199,12 +203,11 @@ def test_a_deploy_killed_in_the_middle_is_finished_by_the_same_command(system: S
 def test_a_new_host_serves_the_colour_that_serves_and_no_host_is_replaced(system: System, tag: str) -> None:
     """A third host is in both target groups at once; the running release is started on it in its colour, and nothing else is touched."""
     hosts, before = set(system.instances()), system.containers("web-green")
-    more = {"flotilla_fleets": {"web": {"min": 3, "max": 4}}}
-    system.play("provision", **more).succeeded()
+    system.play("provision", **THREE_HOSTS).succeeded()
     wait_for("a third host", lambda: len(system.instances()) == 3)
-    system.play("configure", **more).succeeded()
+    system.play("configure", **THREE_HOSTS).succeeded()
     with asking(system, "third") as seen:
-        system.play("deploy", release_tag=tag, **given(system, "three"), **more).succeeded()
+        deploy(system, tag, "three", **THREE_HOSTS).succeeded()
         system.healthy(3)
         time.sleep(1)
     assert seen.failed() == [] and seen.versions().keys() == {"three"}
@@ -213,3 +216,32 @@ def test_a_new_host_serves_the_colour_that_serves_and_no_host_is_replaced(system
     after = system.containers("web-green")
     assert {host: after[host] for host in before} == before
     wait_for("answers of all three", lambda: len({system.get("/whoami").json()["host"] for _ in range(40)}) == 3, 20)
+
+
+def test_a_restart_goes_over_to_the_other_colour(system: System, tag: str) -> None:
+    """The same release on blue, as a release of its own: no request lost."""
+    with asking(system, "restart") as seen:
+        system.play("restart", **given(system, "three"), **THREE_HOSTS).succeeded()
+    assert seen.failed() == [] and seen.versions().keys() == {"three"}
+    assert rule(system) == {"blue": 100, "green": 0}
+
+
+@pytest.mark.parametrize("kill", range(KILLS))
+def test_a_release_killed_at_any_moment_is_finished_or_undone(system: System, tag: str, kill: int) -> None:
+    """kill -9 of ansible and its children at ten moments of a release chosen by a seed; then the same command, or rollback."""
+    dice = random.Random(f"{SEED} {kill}")
+    if not kill:
+        system.first = deploy(system, tag, "before", **THREE_HOSTS).succeeded().seconds
+    (now,) = system.versions()
+    moment, undone = system.first * (kill + dice.random()) / KILLS, dice.random() < 0.4
+    with asking(system, f"kill-{kill}") as seen:
+        alive = system.killed("deploy", moment, release_tag=tag, **given(system, f"kill-{kill}"), **THREE_HOSTS)
+        undone = undone and alive and system.unfinished()
+        say(f"kill {kill}: after {moment:.1f} of {system.first:.0f} s with {rule(system)}, then {'rollback' if undone else 'the same'}")
+        (system.play("rollback", **THREE_HOSTS) if undone else deploy(system, tag, f"kill-{kill}", **THREE_HOSTS)).succeeded()
+        time.sleep(1)
+    assert seen.failed() == []
+    assert system.versions() == {now if undone else f"kill-{kill}"}
+    assert sorted(rule(system).values()) == [0, 100]
+    assert system.suspended() == []
+    assert system.client("ssm").get_parameters(Names=["/flotilla/local/hello/lock"])["Parameters"] == []

@@ -5,6 +5,7 @@ The tests run in the order of this file: each finds the system that the one befo
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -12,8 +13,10 @@ import random
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -247,35 +250,45 @@ def test_a_host_that_is_born_during_a_release_has_it_at_its_end(system: System, 
 def test_a_release_killed_at_any_moment_is_finished_or_undone(system: System, tags: dict[str, str], whole: None, kill: int) -> None:
     """kill -9 of ansible and its children at ten moments of a release chosen by a seed; then the same command, or rollback."""
     dice = random.Random(f"{SEED} {kill}")
-    took = json.loads((system.build / "timeline.json").read_text()) if (system.build / "timeline.json").exists() else 0.0
-    if not took:
-        took = system.play("deploy", release_tag=tags["v1"]).succeeded().seconds
-        (system.build / "timeline.json").write_text(json.dumps(took))
+    if not kill:
+        system.first = system.play("deploy", release_tag=tags["v1"]).succeeded().seconds
     now = next(iter(system.versions(4)))
     other = "v2" if now != "v2" else "v3"
-    moment, undone = took * (kill + dice.random()) / KILLS, dice.random() < 0.4
+    moment, undone = system.first * (kill + dice.random()) / KILLS, dice.random() < 0.4
     with system.load(f"kill-{kill}"):
-        deploy = system.start("deploy", release_tag=tags[other])
-        time.sleep(moment)
-        over = deploy.poll() is not None
-        if not over:
-            os.killpg(deploy.pid, signal.SIGKILL)
-            deploy.wait()
-        say(f"kill {kill}: after {moment:.1f} of {took:.0f} s, targets {system.targets()}, then {'rollback' if undone else 'the same'}")
-        begun = system.client("s3").list_objects_v2(Bucket=system.outputs()["bucket"], Prefix="releases/web/0").get("Contents", [])
-        if undone and not over and started(system, begun):
-            system.play("rollback").succeeded()
-            wanted = now
-        else:
-            system.play("deploy", release_tag=tags[other]).succeeded()
-            wanted = other
+        alive = system.killed("deploy", moment, release_tag=tags[other])
+        undone = undone and alive and system.unfinished()
+        say(f"kill {kill}: after {moment:.1f} of {system.first:.0f} s, targets {system.targets()}, then {'rollback' if undone else 'the same'}")
+        system.play("rollback" if undone else "deploy", **({} if undone else {"release_tag": tags[other]})).succeeded()
         system.healthy()
-    assert system.versions() == {wanted}
+    assert system.versions() == {now if undone else other}
     assert len({text.split()[-1] for text in system.containers().values()}) == 1, "mixed images"
 
 
-def started(system: System, keys: list[dict[str, Any]]) -> bool:
-    """Whether the newest record is that of a release that was begun and has not ended."""
-    newest = max(row["Key"] for row in keys)
-    body = system.client("s3").get_object(Bucket=system.outputs()["bucket"], Key=newest)["Body"].read()
-    return bool(json.loads(body)["outcome"] == "started")
+def test_requests_of_twenty_seconds_finish(system: System, tags: dict[str, str], whole: None) -> None:
+    """With 25 seconds of grace: eight clients, each with one request after the other that takes 20 seconds, from before a release until after it."""
+    stack = system.stack_facts()
+    stack["services"]["web"]["grace_seconds"] = 25
+    now = next(iter(system.versions(4)))
+    other = "v2" if now != "v2" else "v3"
+    system.play("provision", flotilla_stack=stack).succeeded()
+    over = threading.Event()
+
+    def client(late: float) -> list[tuple[int, str]]:
+        time.sleep(late)
+        seen = []
+        while not over.is_set():
+            answer = system.get("/slow?seconds=20", timeout=60)
+            seen.append((answer.status_code, answer.headers.get("X-App-Version", "-")))
+        return seen
+
+    with ThreadPoolExecutor(8) as clients:
+        begun = [clients.submit(client, 2.5 * number) for number in range(8)]
+        try:
+            system.play("deploy", release_tag=tags[other], flotilla_stack=stack).succeeded()
+        finally:
+            over.set()
+        seen = [one for each in begun for one in each.result()]
+    say(f"{len(seen)} requests of 20 s: {dict(collections.Counter(seen))}")
+    assert {status for status, _version in seen} == {200}
+    assert {version for _status, version in seen} == {now, other}
