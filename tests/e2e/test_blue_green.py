@@ -28,7 +28,7 @@ BAKE_SECONDS = 6
 RATE = 25
 SEED = 7  # of the moments at which a deploy is killed
 KILLS = 10
-THREE_HOSTS = {"flotilla_fleets": {"web": {"min": 3, "max": 4}}}
+THREE_HOSTS: dict[str, Any] = {"flotilla_fleets": {"web": {"min": 3, "max": 4}}}
 
 
 @pytest.fixture(scope="session")
