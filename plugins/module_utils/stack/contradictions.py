@@ -95,6 +95,12 @@ def _colours(name: str, service: dict[str, Any], services: dict[str, Any], probl
         problems.add(f"{path}.green_port", "missing; port + 1 would be 65536, give a port that is free on the hosts")
     if f"{name}-green" in services:
         problems.add(f"services.{name}-green", f"{name}-green is the green colour of {name} on its hosts; give this service another name")
+    for key, instead in (
+        ("max_failures", "going back costs nothing here, so one host that fails keeps the traffic where it is"),
+        ("pause_seconds", "set bake_seconds"),
+    ):
+        if release.get(key):
+            problems.add(f"{path}.release.{key}", f"{release[key]} is for strategy: rolling, which goes host by host; leave it out: {instead}")
     weights = [one for one in release.get("weights") or [] if one]
     if weights and (weights != sorted(set(weights)) or weights[-1] != 100):
         problems.add(f"{path}.release.weights", f"{shown(weights)} must rise step by step and end with 100, e.g. [10, 50, 100]")

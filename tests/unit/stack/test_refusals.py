@@ -230,6 +230,8 @@ COLOURED: list[tuple[str, Any, tuple[str, ...]]] = [
     (f"{WEB}.release.weights", [50, 10, 100], (f"stack: {WEB}.release.weights: [50, 10, 100] must rise step by step and end with 100",)),
     (f"{WEB}.release.weights", [10, 50], (f"stack: {WEB}.release.weights: [10, 50] must rise", "end with 100")),
     (f"{WEB}.release.weights", [0, 100], (f"stack: {WEB}.release.weights[0]: 0 is out of range",)),
+    (f"{WEB}.release.max_failures", 1, (f"stack: {WEB}.release.max_failures: 1 is for strategy: rolling", "leave it out")),
+    (f"{WEB}.release.pause_seconds", 30, (f"stack: {WEB}.release.pause_seconds: 30 is for strategy: rolling", "set bake_seconds")),
     (f"{WEB}.release.alarms", "errors", (f"stack: {WEB}.release.alarms: 'errors' is not a list",)),
     (f"{WEB}.release.bake_second", 5, (f"stack: {WEB}.release.bake_second: unknown key", "did you mean 'bake_seconds'?")),
 ]
