@@ -9,9 +9,12 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import resource
 
 OPTIONS = ("known_after",)
+# What most stacks are made of; others are read when they are needed.
+SERVICES = ("ec2", "elbv2", "autoscaling", "iam", "rds", "secretsmanager", "ecr", "s3")
 
 # Loaded here so that the controller loads them once and each task's process inherits them: the second of start-up that a task pays otherwise.
 for _name in ("boto3", "botocore.client", "ansible_collections.amazon.aws.plugins.module_utils.modules"):
@@ -19,6 +22,10 @@ for _name in ("boto3", "botocore.client", "ansible_collections.amazon.aws.plugin
         importlib.import_module(_name)
     except ImportError:
         pass  # The module says what is missing.
+try:
+    resource.warm(SERVICES)
+except Exception as error:  # It would only have saved time.
+    Display().vvv(f"flotilla.ec2.resource: the services' descriptions could not be loaded before: {error}")
 
 
 class ActionModule(ActionBase):
