@@ -48,12 +48,14 @@ class MetadataPlane(Plane):
     def __init__(self, cloud: Any) -> None:
         super().__init__(cloud)
         self.tokens = Tokens()
-        self.servers: list[ThreadingHTTPServer] = []
+        self.servers: dict[str, ThreadingHTTPServer] = {}
         self.credentials: dict[str, tuple[float, dict[str, Any]]] = {}
         self.lock = threading.Lock()
 
     def listen(self, address: str) -> None:
-        """Serve on a VPC's router."""
+        """Serve on a VPC's router. Its address stays open when the VPC goes, for the next one with the same block."""
+        if address in self.servers:
+            return
         plane = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -82,14 +84,14 @@ class MetadataPlane(Plane):
 
         server = ThreadingHTTPServer((address, self.cloud.settings.metadata_port), Handler)
         server.daemon_threads = True
-        self.servers.append(server)
+        self.servers[address] = server
         threading.Thread(target=server.serve_forever, daemon=True, name=f"metadata {address}").start()
 
     def stop(self) -> None:
-        for server in self.servers:
+        for server in self.servers.values():
             server.shutdown()
             server.server_close()
-        self.servers = []
+        self.servers = {}
 
     def instance_at(self, address: str) -> Any:
         """The instance with this private address, or None."""

@@ -111,6 +111,18 @@ def test_a_token_is_for_its_instance_and_its_seconds() -> None:
     assert not tokens.good(None, "i-1", now=101)
 
 
+def test_the_metadata_service_of_a_vpc_that_is_made_again_answers(it: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same addresses, after the VPC that had them was deleted: the service is there already."""
+    monkeypatch.setattr(type(it.cloud.settings), "metadata_port", property(lambda _self: 0))
+    plane = it.cloud.planes["metadata"]
+    try:
+        for _ in range(2):
+            plane.listen("127.0.0.1")
+        assert list(plane.servers) == ["127.0.0.1"]
+    finally:
+        plane.stop()
+
+
 def test_errors_of_the_metadata_service(it: Bed) -> None:
     """ "Use the Instance Metadata Service": 400 bad lifetime, 401 no valid token, 403 forwarded, 404 no such item."""
     address = it.run()["PrivateIpAddress"]
