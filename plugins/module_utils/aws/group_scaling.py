@@ -112,7 +112,7 @@ def steps(group: str, current: Mapping[str, list[dict[str, Any]]], wanted: Mappi
         now = {one[key]: one for one in current[kind]}
         differing = _differ(now, asked)
         # A scheduled action that is put again keeps what is not named, so one that lost a value is made anew.
-        gone = [name for name in now if name not in asked or (kind == "actions" and name in differing)]
+        gone = [name for name, one in now.items() if name not in asked or ("DesiredCapacity" in one and "DesiredCapacity" not in asked[name])]
         found += [(delete, {"AutoScalingGroupName": group, key: name}) for name in gone]
         found += [(put, {"AutoScalingGroupName": group, key: name, **asked[name]}) for name in differing]
     return found
