@@ -155,11 +155,8 @@ SPECIFICATION = {"name": {"type": "str", "required": True}, "scaling": {"type": 
 
 
 def bring(autoscaling, group: str, wanted: dict | None, check: bool) -> dict:
-    """Bring the group's scaling to what is wanted. ValueError when there is no such group."""
-    current = group_scaling.find(autoscaling, group)
-    if current is None and not check:
-        raise ValueError(f"{group} does not exist, so that nothing can scale it. Fix: run provision.yml, which makes it")
-    steps = group_scaling.steps(group, current or {"policies": [], "actions": [], "hooks": []}, wanted)
+    """Bring the group's scaling to what is wanted."""
+    steps = group_scaling.steps(group, group_scaling.find(autoscaling, group), wanted)
     if not check:
         common.take(autoscaling, steps)
     names = [(method, next(value for key, value in parameters.items() if key != "AutoScalingGroupName")) for method, parameters in steps]
@@ -171,8 +168,6 @@ def main() -> None:
     module = AnsibleAWSModule(argument_spec=SPECIFICATION, supports_check_mode=True)
     try:
         module.exit_json(**bring(module.client("autoscaling"), module.params["name"], module.params["scaling"], module.check_mode))
-    except ValueError as error:
-        module.fail_json(msg=str(error))
     except (botocore.exceptions.ClientError, botocore.exceptions.BotoCoreError) as error:
         module.fail_json_aws(error, msg=f"Scaling of {module.params['name']}")
 

@@ -17,10 +17,10 @@ CPU, REQUESTS, SCHEDULE, HOOK = f"{OWN}cpu", f"{OWN}requests", f"{OWN}schedule-"
 LEAVING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
-def find(autoscaling: Any, group: str) -> dict[str, list[dict[str, Any]]] | None:
-    """What scales a group now: {policies, actions, hooks}, those of the collection; None when there is no such group."""
+def find(autoscaling: Any, group: str) -> dict[str, list[dict[str, Any]]]:
+    """What scales a group now: {policies, actions, hooks}, those of the collection; of a group that does not exist, nothing."""
     if not autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"]:
-        return None
+        return {"policies": [], "actions": [], "hooks": []}
     policies = [one for page in autoscaling.get_paginator("describe_policies").paginate(AutoScalingGroupName=group) for one in page["ScalingPolicies"]]
     pages = autoscaling.get_paginator("describe_scheduled_actions").paginate(AutoScalingGroupName=group)
     actions = [one for page in pages for one in page["ScheduledUpdateGroupActions"]]

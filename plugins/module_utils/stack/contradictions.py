@@ -364,7 +364,7 @@ def _counted(here: str, name: str | None, services: dict[str, Any], problems: Pr
         problems.add(f"{here}.service", f"{shown(name)} does not run on this fleet; {nearest(name, list(services))}")
     elif name and name not in fit or not fit:
         why = name or ", ".join(services)
-        coloured = any(one.get("strategy") == "blue_green" for one in (services[name],) if name) or (not name and not fit and bool(services))
+        coloured = any(one.get("strategy") == "blue_green" for one in ([services[name]] if name else services.values()))
         problems.add(
             f"{here}.requests_per_target",
             f"the requests of {why} are not counted as one: that takes an http service behind a load balancer"

@@ -87,7 +87,7 @@ STACKS: list[tuple[str, Any, tuple[str, ...]]] = [
     ("fleets.web.min", 0, ("stack: fleets.web.min: 0 is out of range",)),
     ("fleets.web.instance_type", "large", ("stack: fleets.web.instance_type: 'large'", "t3.small")),
     ("fleets.web.scaling", {}, ("stack: fleets.web.scaling: says nothing; give cpu_percent, requests_per_target or a schedule",)),
-    ("fleets.web.scaling", {"cpu": 60}, ("stack: fleets.web.scaling.cpu: unknown key; did you mean 'cpu_percent'?",)),
+    ("fleets.web.scaling", {"cpu": 60}, ("stack: fleets.web.scaling.cpu: unknown key; valid: cpu_percent, requests_per_target",)),
     ("fleets.web.scaling", {"cpu_percent": 120}, ("stack: fleets.web.scaling.cpu_percent: 120 is out of range", "between 5 and 95")),
     ("fleets.web", {"scaling": {"cpu_percent": 60}}, ("stack: fleets.web.scaling: min and max are both 2", "raise fleets.web.max")),
     ("fleets.web.scaling", {"cpu_percent": 60, "service": "web"}, ("stack: fleets.web.scaling.service: 'web', and no requests are counted",)),
