@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from moto.cloudwatch import models
 
 NAMESPACE = "AWS/ApplicationELB"
+Number = TypeVar("Number", int, float)
 PERIOD = 60
 KEPT_MINUTES = 180  # AWS keeps them for 15 days
 
@@ -33,7 +34,7 @@ class Minute:
     unhealthy: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
 
 
-def sampled(kept: list[int], value: int) -> None:
+def sampled(kept: list[Number], value: Number) -> None:
     """Add a sample to [minimum, maximum, count, sum]."""
     kept[:] = [min(kept[0], value) if kept[2] else value, max(kept[1], value), kept[2] + 1, kept[3] + value]
 

@@ -74,10 +74,10 @@ def decide(policies: Sequence[tuple[Tracker, bool]], ready: int, warming: int, d
             return wanted, tracker
         return desired, None
     inwards = [tracker for tracker, allowed in policies if allowed]
-    if inwards and not warming and desired > floor and all(tracker.low() for tracker in inwards):
-        # Never so that the average would be above the target again.
-        if all(grown(ready, tracker.values[-1] or 0.0, tracker.target) < desired for tracker in inwards):
-            return desired - 1, inwards[0]
+    # Never so that the average would be above the target again.
+    calm = all(tracker.low() and grown(ready, tracker.values[-1] or 0.0, tracker.target) < desired for tracker in inwards)
+    if inwards and calm and not warming and desired > floor:
+        return desired - 1, inwards[0]
     return desired, None
 
 
@@ -249,7 +249,9 @@ class ScalingPlane(Plane):
         """Show the group's target tracking policies the period's figures, and do what they ask for."""
         autoscaling = self.cloud.planes["autoscaling"]
         policies = [one for one in self.cloud.backend("autoscaling").describe_policies(group.name) if one.policy_type == "TargetTrackingScaling"]
-        serving = [state.instance.id for state in group.instance_states if state.lifecycle_state == "InService" and state.instance.id not in autoscaling.leaving]  # type: ignore[attr-defined]
+        serving = [
+            state.instance.id for state in group.instance_states if state.lifecycle_state == "InService" and state.instance.id not in autoscaling.leaving
+        ]  # type: ignore[attr-defined]
         asked: list[tuple[Tracker, bool]] = []
         names: dict[str, str] = {}
         ready: list[str] = []

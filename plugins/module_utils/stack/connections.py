@@ -59,7 +59,7 @@ def check(given: dict[str, Any], around: dict[str, Any], problems: Problems) -> 
     """Hold max hosts x pool against the database's class; only services that state database_connections are counted."""
     instance_class = (around.get("database") or {}).get("instance_class")
     limit = allowed(instance_class) if instance_class else None
-    if limit is None or not given.get("database"):
+    if instance_class is None or limit is None or not given.get("database"):
         return
     counted: list[tuple[str, int, str]] = []
     for name, service in (given.get("services") or {}).items():
@@ -84,5 +84,6 @@ def check(given: dict[str, Any], around: dict[str, Any], problems: Problems) -> 
     ways.append(f"take {better} or larger in the environment's database.instance_class" if better else "take a class with more memory")
     problems.add(
         f"services.{name}.database_connections",
-        f"{total} connections at the fleets' max ({'; '.join(one[2] for one in counted)}), and {instance_class} allows about {limit} to services; {', or '.join(ways)}",
+        f"{total} connections at the fleets' max ({'; '.join(one[2] for one in counted)}), and {instance_class} allows about {limit} to services; "
+        f"{', or '.join(ways)}",
     )
