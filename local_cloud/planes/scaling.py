@@ -16,6 +16,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -138,15 +139,15 @@ class Cpu:
         self.percent: dict[str, float] = {}  # instance → of the last period
         self.minutes: dict[tuple[str, str], dict[int, list[float]]] = {}  # dimension → minute → [minimum, maximum, count, sum]
 
-    def measure(self, used: Mapping[str, float], groups: Mapping[str, str], now: float) -> None:
-        """Instance → CPU seconds until now; instance → its Auto Scaling group."""
+    def measure(self, used: Mapping[str, tuple[float, float]], groups: Mapping[str, str]) -> None:
+        """Instance → when it was looked at, and its CPU seconds by then; instance → its Auto Scaling group."""
         with self.lock:
             self.percent = {
-                one: max(0.0, min(100.0, (seconds - self.used[one][1]) / (now - self.used[one][0]) / self.cores * 100))
-                for one, seconds in used.items()
-                if one in self.used and now > self.used[one][0]
+                one: max(0.0, min(100.0, (seconds - self.used[one][1]) / (when - self.used[one][0]) / self.cores * 100))
+                for one, (when, seconds) in used.items()
+                if one in self.used and when > self.used[one][0]
             }
-            self.used = {one: (now, seconds) for one, seconds in used.items()}
+            self.used = dict(used)
             number = int(self.today() // 60)
             for one, percent in self.percent.items():
                 for dimension in (("InstanceId", one), *((("AutoScalingGroupName", groups[one]),) if one in groups else ())):
@@ -195,7 +196,9 @@ class ScalingPlane(Plane):
         self.stopping.set()
 
     def _run(self) -> None:
-        while not self.stopping.wait(PERIOD):
+        following = time.monotonic() + PERIOD
+        while not self.stopping.wait(max(0.0, following - time.monotonic())):
+            following = max(following + PERIOD, time.monotonic())
             try:
                 self.step(time.monotonic(), datetime.now(UTC))
             except Exception:
@@ -220,12 +223,17 @@ class ScalingPlane(Plane):
 
     def measure(self, groups: Sequence[Any], now: float) -> None:
         owners = {state.instance.id: group.name for group in groups for state in group.instance_states}
-        used = {}
-        for instance in self.cloud.planes["vpc"].instances():  # type: ignore[attr-defined]
-            seconds = self.cloud.engine.cpu_seconds(self.cloud.container_name(instance.id)) if instance.state == "running" else None
-            if seconds is not None:
-                used[instance.id] = seconds
-        self.cpu.measure(used, owners, now)
+        running = [one.id for one in self.cloud.planes["vpc"].instances() if one.state == "running"]  # type: ignore[attr-defined]
+        began = time.monotonic()
+
+        def look(identifier: str) -> tuple[float, float | None]:
+            seconds = self.cloud.engine.cpu_seconds(self.cloud.container_name(identifier))
+            return now + time.monotonic() - began, seconds
+
+        # Side by side: the engine answers each when it has collected anew, up to a second later.
+        with ThreadPoolExecutor(max(1, len(running))) as pool:
+            seen = dict(zip(running, pool.map(look, running), strict=True))
+        self.cpu.measure({one: (when, seconds) for one, (when, seconds) in seen.items() if seconds is not None}, owners)
         totals = self.cloud.planes["elbv2"].metrics.totals()  # type: ignore[attr-defined]
         self.served = {key: (count - self.requests.get(key, count)) * 60 / PERIOD for key, count in totals.items()}
         self.requests = totals
