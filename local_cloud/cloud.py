@@ -29,6 +29,7 @@ PLANES = {
     "ecr": "EcrPlane",
     "elbv2": "ElbV2Plane",
     "autoscaling": "AutoScalingPlane",
+    "scaling": "ScalingPlane",
 }
 
 

@@ -250,6 +250,14 @@ class Engine:
         networks = facts.get("NetworkSettings", {}).get("Networks", {})
         return next((one["IPAddress"] for one in networks.values() if one.get("IPAddress")), None)
 
+    def cpu_seconds(self, name: str) -> float | None:
+        """CPU time that a container and all in it have used since its start; None when it does not run."""
+        try:
+            usage = self.api.stats(name, stream=False, one_shot=True)["cpu_stats"]["cpu_usage"]
+        except (docker.errors.APIError, KeyError):
+            return None
+        return float(usage["total_usage"]) / 1e9 if usage.get("total_usage") else None
+
     def logs(self, name: str, lines: int = 50) -> str:
         return bytes(self.api.logs(name, tail=lines)).decode(errors="replace")
 

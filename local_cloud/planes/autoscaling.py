@@ -1,8 +1,8 @@
 """Auto Scaling groups: a loop that brings each group's instances to its desired capacity, as the service does.
 
 It launches, registers with target groups, marks and replaces unhealthy instances, drains and terminates on scale-in; each step only while its process
-is not suspended (EC2 Auto Scaling User Guide, "Suspend and resume Amazon EC2 Auto Scaling processes"). Pure decisions are functions of plain data, so
-that lifecycle hooks, scaling policies and instance refresh are further steps of the same loop.
+is not suspended (EC2 Auto Scaling User Guide, "Suspend and resume Amazon EC2 Auto Scaling processes"). What changes the desired capacity by itself is in
+scaling.py. Pure decisions are functions of plain data, so that instance refresh is a further step of the same loop.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 TICK = 1.0  # seconds between two looks; changes wake the loop at once
 ENDED = ("stopping", "stopped", "shutting-down", "terminated")
 KEPT = 100  # activities of a group that are kept; AWS keeps six weeks of them
+TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
 def zone_for_launch(zones: Sequence[str], present: Iterable[str]) -> str:
@@ -110,6 +111,8 @@ class AutoScalingPlane(Plane):
         self.launched: dict[str, float] = {}
         self.activities: dict[str, list[Activity]] = {}  # group → newest first
         self.under_way: dict[str, Activity] = {}  # instance → the activity that it is in
+        self.waiting: dict[str, dict[str, float]] = {}  # leaving instance → lifecycle hook → when it has had its time
+        self.reasons: dict[str, str] = {}  # group → why its desired capacity is what it is, until that is reached
 
     # ---- the API's side
 
@@ -118,6 +121,7 @@ class AutoScalingPlane(Plane):
 
         def set_desired_capacity(self: Any, new_capacity: int | None) -> None:
             self.desired_capacity = self.min_size if new_capacity is None else new_capacity
+            plane.reasons.pop(self.name, None)
             plane.wake.set()
 
         def delete_auto_scaling_group(self: Any, group_name: str, force: bool = True) -> None:
@@ -134,6 +138,11 @@ class AutoScalingPlane(Plane):
                         state.instance.terminate()
                     plane.forget(state.instance.id)
                 plane.activities.pop(group_name, None)
+                # "If the group has policies, deleting the group deletes the policies, the underlying alarm actions, and any alarm that no longer has an
+                # associated action" (API reference, DeleteAutoScalingGroup); likewise its scheduled actions and hooks.
+                for kept in (self.policies, self.scheduled_actions, self.lifecycle_hooks):
+                    for name in [name for name, one in kept.items() if one.auto_scaling_group_name == group_name]:
+                        del kept[name]
 
         def terminate_instance(self: Any, instance_id: str, should_decrement: bool) -> Any:
             with plane.lock:
@@ -157,6 +166,16 @@ class AutoScalingPlane(Plane):
         def describe_scaling_activities(self: Any) -> ActionResult:
             return ActionResult({"Activities": plane.described(self._get_param("AutoScalingGroupName"), self._get_param("ActivityIds"))})
 
+        def complete_lifecycle_action(self: Any) -> EmptyResult:
+            plane.proceed(self._get_param("AutoScalingGroupName"), self._get_param("LifecycleHookName"), self._get_param("InstanceId"))
+            return EmptyResult()
+
+        def record_lifecycle_action_heartbeat(self: Any) -> EmptyResult:
+            plane.proceed(self._get_param("AutoScalingGroupName"), self._get_param("LifecycleHookName"), self._get_param("InstanceId"), again=True)
+            return EmptyResult()
+
+        AutoScalingResponse.complete_lifecycle_action = complete_lifecycle_action
+        AutoScalingResponse.record_lifecycle_action_heartbeat = record_lifecycle_action_heartbeat
         AutoScalingResponse.delete_auto_scaling_group = delete_group
         AutoScalingResponse.describe_scaling_activities = describe_scaling_activities
         backend.terminate_instance = terminate_instance
@@ -214,6 +233,8 @@ class AutoScalingPlane(Plane):
         self.register(group, adding="AddToLoadBalancer" not in suspended)
         staying = [state for state in group.instance_states if state.instance.id not in self.leaving]
         missing = int(group.desired_capacity or 0) - len(staying)
+        if not missing:
+            self.reasons.pop(group.name, None)
         if missing > 0 and "Launch" not in suspended:
             for _ in range(missing):
                 self.launch(group)
@@ -230,7 +251,7 @@ class AutoScalingPlane(Plane):
             ]
             for number, identifier in enumerate(victims(members, -missing)):
                 cause = "an instance was taken out of service in response to a difference between desired and actual capacity, shrinking the capacity"
-                self.leave(group, identifier, f"{cause} from {len(staying) - number} to {len(staying) - number - 1}.")
+                self.leave(group, identifier, self.because(group) + f"{cause} from {len(staying) - number} to {len(staying) - number - 1}.")
 
     def check_health(self, group: Any) -> None:
         for state in group.instance_states:
@@ -286,7 +307,7 @@ class AutoScalingPlane(Plane):
             protected = group.new_instances_protected_from_scale_in
             group.instance_states.append(models.InstanceState(instance, "Pending", protected_from_scale_in=protected, autoscaling_group=group))
             cause = "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
-            self.record(group, instance, f"Launching a new EC2 instance: {instance.id}", f"{cause} from {present} to {present + 1}.")
+            self.record(group, instance, f"Launching a new EC2 instance: {instance.id}", self.because(group) + f"{cause} from {present} to {present + 1}.")
             log.info("group %s: launched %s in %s", group.name, instance.id, instance.placement.zone)
 
     def register(self, group: Any, adding: bool = True) -> None:
@@ -329,11 +350,43 @@ class AutoScalingPlane(Plane):
             self.show(identifier, "WaitingForELBConnectionDraining", 50)
         log.info("group %s: %s leaves, %.0f s for its requests", group.name, identifier, delay)
 
+    def kept(self, group: Any, state: Any) -> bool:
+        """Whether a termination lifecycle hook still keeps an instance: "either until you complete the lifecycle action, or until the timeout
+        period ends"."""
+        identifier, now = state.instance.id, time.monotonic()
+        if state.instance.state != "running":
+            return False
+        if identifier not in self.waiting:
+            hooks = [one for one in self.cloud.backend("autoscaling").describe_lifecycle_hooks(group.name) if one.lifecycle_transition == TERMINATING]
+            self.waiting[identifier] = {one.name: now + float(one.heartbeat_timeout) for one in hooks}
+            if hooks:
+                state.lifecycle_state = "Terminating:Wait"
+                self.show(identifier, "MidLifecycleAction", 60)
+                log.info("group %s: %s waits for %s", group.name, identifier, ", ".join(self.waiting[identifier]))
+        if any(until > now for until in self.waiting[identifier].values()):
+            return True
+        state.lifecycle_state = "Terminating:Proceed"
+        return False
+
+    def proceed(self, group: str, hook: str, identifier: str, again: bool = False) -> None:
+        """CompleteLifecycleAction, or (again) RecordLifecycleActionHeartbeat: the hook lets the instance go, or keeps it as long once more."""
+        with self.lock:
+            if hook not in self.waiting.get(identifier, {}):
+                raise models.ValidationError(f"No active Lifecycle Action found with instance ID {identifier}")
+            if again:
+                (known,) = self.cloud.backend("autoscaling").describe_lifecycle_hooks(group, [hook])
+                self.waiting[identifier][hook] = time.monotonic() + float(known.heartbeat_timeout)
+            else:
+                del self.waiting[identifier][hook]
+        self.wake.set()
+
     def finish_leaving(self, group: Any, force: bool) -> None:
-        """Terminate what has drained, and forget what is terminated."""
+        """Terminate what has drained and is not kept by a lifecycle hook, and forget what is terminated."""
         for state in list(group.instance_states):
             instance = state.instance
             if instance.id in self.leaving and time.monotonic() >= self.leaving[instance.id] and instance.state not in ("shutting-down", "terminated"):
+                if self.kept(group, state):
+                    continue
                 group.ec2_backend.terminate_instances([instance.id])
                 elbv2 = self.cloud.backend("elbv2")
                 elbv2.notify_terminate_instances([instance.id])
@@ -343,8 +396,27 @@ class AutoScalingPlane(Plane):
                 self.forget(instance.id)
 
     def forget(self, identifier: str) -> None:
-        for memory in (self.leaving, self.registered, self.launched, self.under_way):
+        for memory in (self.leaving, self.registered, self.launched, self.under_way, self.waiting):
             memory.pop(identifier, None)
+
+    def change(self, group: Any, wanted: int, reason: str) -> None:
+        """Set the desired capacity for a reason that the activities tell. Hold the lock."""
+        if wanted != group.desired_capacity:
+            group.desired_capacity = wanted
+            self.reasons[group.name] = f"{reason} "
+            self.wake.set()
+
+    def because(self, group: Any) -> str:
+        """Why the desired capacity is not what there is, as the beginning of an activity's cause."""
+        reason = self.reasons.get(group.name)
+        return f"{reason}At {datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} " if reason else ""
+
+    def lifecycle_of(self, identifier: str) -> str | None:
+        """What the metadata call autoscaling/target-lifecycle-state; None outside of a group."""
+        groups = self.cloud.backend("autoscaling").autoscaling_groups.values()
+        if not any(state.instance.id == identifier for group in list(groups) for state in group.instance_states):
+            return None
+        return "Terminated" if identifier in self.leaving else "InService"
 
     # ---- activities
 

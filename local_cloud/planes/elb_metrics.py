@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from moto.cloudwatch import models
 
 NAMESPACE = "AWS/ApplicationELB"
+Number = TypeVar("Number", int, float)
 PERIOD = 60
 KEPT_MINUTES = 180  # AWS keeps them for 15 days
 
@@ -33,7 +34,7 @@ class Minute:
     unhealthy: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
 
 
-def sampled(kept: list[int], value: int) -> None:
+def sampled(kept: list[Number], value: Number) -> None:
     """Add a sample to [minimum, maximum, count, sum]."""
     kept[:] = [min(kept[0], value) if kept[2] else value, max(kept[1], value), kept[2] + 1, kept[3] + value]
 
@@ -51,6 +52,7 @@ class Metrics:
         self.today = today
         self.lock = threading.Lock()
         self.minutes: dict[tuple[str, str], dict[int, Minute]] = {}
+        self.counted: Counter[tuple[str, str]] = Counter()  # requests since the start
 
     def _now(self, balancer: str, backend: str) -> Minute:
         """The running minute. Hold the lock."""
@@ -65,8 +67,14 @@ class Metrics:
         with self.lock:
             minute = self._now(balancer, backend)
             minute.requests += requests
+            self.counted[balancer, backend] += requests
             minute.errors += errors
             minute.times.update(times)
+
+    def totals(self) -> dict[tuple[str, str], int]:
+        """Requests since the start, by load balancer and backend."""
+        with self.lock:
+            return dict(self.counted)
 
     def hosts(self, balancer: str, backend: str, healthy: int, unhealthy: int) -> None:
         """How many targets are healthy, and not, just now."""
@@ -93,6 +101,10 @@ class Metrics:
 
         if minute.requests:
             yield datum("RequestCount", (1, 1, minute.requests, minute.requests), "Count")
+            if minute.healthy[3]:
+                # "The average number of requests received by each target in a target group"; its one valid statistic is Sum.
+                each = minute.requests * minute.healthy[2] / minute.healthy[3]
+                yield Timed(NAMESPACE, "RequestCountPerTarget", each, each, 1, each, dimensions[:1], moment, "Count")
         if minute.errors:  # "Reporting criteria: There is a nonzero value"
             yield datum("HTTPCode_Target_5XX_Count", (1, 1, minute.errors, minute.errors), "Count")
         if minute.times:

@@ -154,6 +154,9 @@ class MetadataPlane(Plane):
                 }
             ),
         }
+        lifecycle = self.cloud.planes["autoscaling"].lifecycle_of(instance.id)  # type: ignore[attr-defined]
+        if lifecycle:
+            items[f"{base}/autoscaling/target-lifecycle-state"] = lifecycle
         if role:
             items[f"{base}/iam/security-credentials"] = role
             if path == f"{base}/iam/security-credentials/{role}":

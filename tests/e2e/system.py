@@ -50,9 +50,10 @@ PLACES = {
     "releases": (4751, "198.19.64.0/20"),
     "bench": (4751, "198.19.64.0/20"),
     "blue_green": (4731, "198.19.16.0/20"),
+    "scaling": (4901, "198.19.32.0/20"),
 }
 # Tests that are not about a stack of their own: the example that they release, without what is not needed for that.
-EXAMPLES = {"releases": "hello", "bench": "hello", "blue_green": "hello"}
+EXAMPLES = {"releases": "hello", "bench": "hello", "blue_green": "hello", "scaling": "sums"}
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal does with colours and cursor
 CURSOR_WANTED = "\x1b[6n"  # a program asks the terminal where its cursor is, and waits for the answer
@@ -306,7 +307,7 @@ class System:
             service.setdefault("release", {})["min_healthy_seconds"] = HEALTHY_SECONDS
             if service.get("strategy") == "blue_green":
                 service["release"]["bake_seconds"] = BAKE_SECONDS
-        if self.tests != self.stack:  # a release is the same with a database and without
+        if self.tests != self.stack == "hello":  # a release is the same with a database and without
             stack = {key: value for key, value in stack.items() if key != "database"}
             stack["services"] = {name: {**service, "environment": {}, "secrets": {}} for name, service in stack["services"].items()}
         return stack

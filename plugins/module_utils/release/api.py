@@ -235,3 +235,13 @@ def auto_scaling_groups(autoscaling: Any, names: list[str]) -> dict[str, Documen
         for page in pages
         for row in page["AutoScalingGroups"]
     }
+
+
+def group_sizes(autoscaling: Any, name: str) -> Document | None:
+    """{min, max, desired, in_service} of an Auto Scaling group; None when there is none."""
+    found = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]
+    if not found:
+        return None
+    states = [one["LifecycleState"] for one in found[0].get("Instances", [])]
+    sizes = {"min": found[0]["MinSize"], "max": found[0]["MaxSize"], "desired": found[0]["DesiredCapacity"]}
+    return {**sizes, "in_service": states.count("InService")}

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from typing import Any
 
-from . import references
+from . import connections, references
 from .validate import Problems, nearest, shown
 
 PRIVATE = [ipaddress.IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "198.18.0.0/15")]
@@ -62,6 +62,7 @@ def stack(given: dict[str, Any], problems: Problems, laid_over: dict[str, Any] |
         if name in GROUPS:
             problems.add(f"fleets.{name}", f"the name is taken: a fleet's security group would be that of another part of the stack ({', '.join(GROUPS)})")
         _sizes(f"fleets.{name}", fleets[name] or {}, problems)
+        _scaling(f"fleets.{name}", fleets[name] or {}, {one: service for one, service in services.items() if service.get("fleet") == name}, problems)
     _used(given, services, problems)
     adopted(given.get("network"), "network", problems)
 
@@ -173,6 +174,8 @@ def _used(given: dict[str, Any], services: dict[str, Any], problems: Problems) -
             problems.add(f"database.schemas[{position}]", f"{shown(one)} is named twice; name each schema once")
     for name, service in services.items():
         schema, path = service.get("schema"), f"services.{name}.schema"
+        if service.get("database_connections") and not references.uses(service, "database"):
+            problems.add(f"services.{name}.database_connections", "given, and the service does not refer to the database; leave it out")
         if not schema:
             continue
         if not references.uses(service, "database"):
@@ -319,6 +322,77 @@ def _sizes(path: str, fleet: dict[str, Any], problems: Problems) -> None:
         problems.add(f"{path}.min", f"{fleet['min']} is more than max ({fleet['max']}); raise max or lower min")
 
 
+def countable(service: dict[str, Any]) -> bool:
+    """Whether AWS counts the requests of a service for target tracking: they come through an http load balancer, and to one target group."""
+    return service.get("exposure") in ("public", "internal") and service.get("protocol") == "http" and service.get("strategy") == "rolling"
+
+
+def _scaling(path: str, fleet: dict[str, Any], services: dict[str, Any], problems: Problems) -> None:
+    """What scaling asks of its fleet and the services on it."""
+    scaling, here = fleet.get("scaling"), f"{path}.scaling"
+    if not scaling:
+        return
+    targets = [key for key in ("cpu_percent", "requests_per_target") if scaling.get(key) is not None]
+    if not targets and not scaling.get("schedule"):
+        problems.add(here, "says nothing; give cpu_percent, requests_per_target or a schedule, or leave it out")
+    highest = fleet.get("max") or fleet.get("min")
+    if fleet.get("min") and highest == fleet["min"]:
+        problems.add(here, f"min and max are both {highest}, so that nothing could be scaled; raise {path}.max, or leave scaling out")
+    if scaling.get("requests_per_target") is not None:
+        _counted(here, scaling.get("service"), services, problems)
+    elif scaling.get("service"):
+        problems.add(f"{here}.service", f"{shown(scaling['service'])}, and no requests are counted; give requests_per_target, or leave it out")
+    if not targets and scaling.get("scale_in") is False:
+        problems.add(f"{here}.scale_in", "false is about cpu_percent and requests_per_target, and neither is given; leave it out")
+    names: list[str] = []
+    for position, one in enumerate(one or {} for one in scaling.get("schedule") or []):
+        place = f"{here}.schedule[{position}]"
+        if one.get("name") in names:
+            problems.add(f"{place}.name", f"{shown(one['name'])} is named twice; name each time once")
+        names.append(one.get("name") or "")
+        if one.get("min") and fleet.get("min") and highest and not fleet["min"] <= one["min"] <= highest:
+            problems.add(f"{place}.min", f"{one['min']} does not lie between the fleet's min ({fleet['min']}) and max ({highest}); move one of them")
+        problem = cron_problem(one.get("cron") or "")
+        if problem:
+            problems.add(f"{place}.cron", f"{shown(one['cron'])}: {problem}")
+
+
+def _counted(here: str, name: str | None, services: dict[str, Any], problems: Problems) -> None:
+    """The service whose requests are to be counted."""
+    fit = [one for one, service in services.items() if countable(service)]
+    if name and name not in services:
+        problems.add(f"{here}.service", f"{shown(name)} does not run on this fleet; {nearest(name, list(services))}")
+    elif name and name not in fit or not fit:
+        why = name or ", ".join(services)
+        coloured = any(one.get("strategy") == "blue_green" for one in ([services[name]] if name else services.values()))
+        problems.add(
+            f"{here}.requests_per_target",
+            f"the requests of {why} are not counted as one: that takes an http service behind a load balancer"
+            f"{' with strategy: rolling (with blue_green they come to two target groups)' if coloured else ''}; use cpu_percent",
+        )
+    elif not name and len(fit) > 1:
+        problems.add(f"{here}.service", f"missing; {', '.join(fit)} answer requests on this fleet, name the one that is counted")
+
+
+CRON_FIELDS = (("minute", 0, 59), ("hour", 0, 23), ("day of the month", 1, 31), ("month", 1, 12), ("day of the week", 0, 7))
+CRON_NAMES = {
+    "month": ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
+    "day of the week": ["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
+}
+
+
+def cron_problem(text: str) -> str:
+    """What is wrong with a cron expression that has the form of one; empty when nothing is."""
+    for field, (what, lowest, highest) in zip(text.lower().split(), CRON_FIELDS, strict=False):
+        for part in field.split(","):
+            for word in part.partition("/")[0].split("-"):
+                if word == "*" or word in CRON_NAMES.get(what, []):
+                    continue
+                if not word.isdigit() or not lowest <= int(word) <= highest:
+                    return f"the {what} is {word}, and goes from {lowest} to {highest}"
+    return ""
+
+
 def environment(given: dict[str, Any], problems: Problems) -> None:
     """Contradictions within an environment (already checked key by key)."""
     region, zones = given.get("region"), [zone for zone in given.get("zones") or [] if zone]
@@ -452,5 +526,6 @@ def both(given: dict[str, Any], around: dict[str, Any], problems: Problems) -> N
         problems.add(
             "environment: database", "missing; the stack has a database, say how large: database: {instance_class: db.t4g.micro, certificate_authority_file: …}"
         )
+    connections.check(given, around, problems)
     if given.get("cache") and not around.get("cache"):
         problems.add("environment: cache", "missing; the stack has a cache, say how large: cache: {node_type: cache.t4g.micro, certificate_authority_file: …}")

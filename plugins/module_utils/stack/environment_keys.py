@@ -220,7 +220,9 @@ ENVIRONMENT = Key(
                 FLEET.description,
                 type="dict",
                 keys={
-                    name: Key(key.description, key.type, minimum=key.minimum, maximum=key.maximum, pattern=key.pattern, pattern_text=key.pattern_text)
+                    name: Key(
+                        key.description, key.type, minimum=key.minimum, maximum=key.maximum, pattern=key.pattern, pattern_text=key.pattern_text, keys=key.keys
+                    )
                     for name, key in FLEET.keys.items()
                     if not key.planned
                 },

@@ -196,10 +196,30 @@ def _fleet(name: str, fleet: dict[str, Any], services: dict[str, Any], zones: li
         "instance_type": fleet["instance_type"],
         "min": fleet["min"],
         "max": fleet["max"] or fleet["min"],
+        "scaling": _scaling(fleet, [services[one] for one in own], own),
         "services": own,
         # A volume is in one zone, and so is the host that it is attached to.
         "zones": zones[:1] if any(services[one]["volumes"] for one in own) else list(zones),
         "tags": {**tags, "flotilla:fleet": name, "Name": f"{prefix}-{name}"},
+    }
+
+
+def _scaling(fleet: dict[str, Any], services: list[dict[str, Any]], names: list[str]) -> dict[str, Any] | None:
+    """What adds hosts to a fleet and takes them away; None when people do."""
+    scaling = fleet.get("scaling")
+    if not scaling:
+        return None
+    targets = scaling["cpu_percent"] is not None or scaling["requests_per_target"] is not None
+    counted = scaling["service"] or next((name for name, service in zip(names, services, strict=True) if contradictions.countable(service)), None)
+    return {
+        "cpu_percent": scaling["cpu_percent"],
+        "requests": {"service": counted, "per_minute": scaling["requests_per_target"]} if scaling["requests_per_target"] is not None else None,
+        "warmup_seconds": scaling["warmup_seconds"],
+        "scale_in": scaling["scale_in"],
+        # With a target, the schedule moves the floor alone, and the target decides how many there are above it.
+        "schedule": [{**one, "desired": None if targets else one["min"]} for one in scaling["schedule"]],
+        # Time for a leaving host: its slowest service gets its grace, its logs a minute.
+        "leave_seconds": max([service["grace_seconds"] for service in services], default=0) + 60,
     }
 
 

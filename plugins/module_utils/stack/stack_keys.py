@@ -8,6 +8,8 @@ from .spec import NAME, NAME_TEXT, PATH, PATH_TEXT, VARIABLE, VARIABLE_TEXT, Key
 
 COLUMN_TEXT = "lower-case letters, digits and underscores"
 HOST = r"(\*\.)?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+"
+_CRON_FIELD = r"(\*|[0-9A-Za-z]+(-[0-9A-Za-z]+)?)(/\d+)?"
+CRON = rf"{_CRON_FIELD}(,{_CRON_FIELD})*( +{_CRON_FIELD}(,{_CRON_FIELD})*){{4}}"
 ARGUMENT = Key("An argument.", type="scalar", minimum=1)
 TAGS = Key("Tags that it carries.", type="map", default={}, items=Key("Value of the tag.", type="scalar"))
 
@@ -218,6 +220,15 @@ SERVICE = Key(
             items=Key("A path.", pattern=PATH, pattern_text=PATH_TEXT),
         ),
         "schema": Key("Schema of the database that its user may use. Default: the first.", pattern=r"[a-z][a-z0-9_]*", pattern_text=COLUMN_TEXT, maximum=32),
+        "database_connections": Key(
+            "Connections to the database that one container opens at most: its pool. With it, validation refuses fleets whose `max` hosts could open more than "
+            "the database's instance class allows.",
+            type="int",
+            minimum=1,
+            maximum=10000,
+            unit="connections",
+            example=10,
+        ),
         "media": Key("Directory in the container at which the stack's shared media stand.", pattern=r"(/[^\s/:]+)+", pattern_text="a path such as /srv/media"),
         "volumes": Key(
             "Disks that outlive container, host and a changed stack file; with `strategy: recreate` on a fleet of one host, which then stays in one zone.",
@@ -256,6 +267,72 @@ SERVICE = Key(
     },
 )
 
+SCALING = Key(
+    "How the number of hosts follows the load, between `min` and `max`. Left out, people alone change it (`scale.yml`). See docs/scaling.md.",
+    type="dict",
+    keys={
+        "cpu_percent": Key(
+            "CPU that the fleet's hosts shall use on average: above it hosts are added, well below it they are taken away (target tracking).",
+            type="int",
+            minimum=5,
+            maximum=95,
+            unit="percent",
+            example=60,
+        ),
+        "requests_per_target": Key(
+            "Requests that each host shall answer in a minute, on average (target tracking). Of an http service behind a load balancer, without two colours: "
+            "AWS counts them by target group.",
+            type="int",
+            minimum=1,
+            maximum=10000000,
+            unit="requests a minute",
+            example=1200,
+        ),
+        "service": Key("Service whose requests are counted. May be left out when only one of the fleet's can be.", pattern=NAME, pattern_text=NAME_TEXT),
+        "warmup_seconds": Key(
+            "Time from the launch of a host until it carries its share. Until then its figures do not count, and no host is taken away: the cool-down after "
+            "growing.",
+            type="int",
+            default=120,
+            minimum=0,
+            maximum=3600,
+            unit="seconds",
+        ),
+        "scale_in": Key("Whether hosts are taken away too. With false the fleet grows by itself and people make it smaller.", type="bool", default=True),
+        "schedule": Key(
+            "Times from which on there are at least so many hosts. The last one that has come counts; `max` holds all the while. Without a target above the "
+            "fleet has just so many from then on.",
+            type="list",
+            default=[],
+            maximum=20,
+            items=Key(
+                "A time.",
+                type="dict",
+                keys={
+                    "name": Key("Its name.", required=True, pattern=NAME, pattern_text=NAME_TEXT, maximum=40, example="morning"),
+                    "cron": Key(
+                        "When: minute, hour, day of the month, month, day of the week.",
+                        required=True,
+                        pattern=CRON,
+                        pattern_text='five fields such as "0 7 * * 1-5"',
+                        maximum=100,
+                        example="0 7 * * 1-5",
+                    ),
+                    "time_zone": Key(
+                        "Time zone of `cron`.",
+                        default="Etc/UTC",
+                        pattern=r"[A-Za-z]+(/[A-Za-z0-9_+-]+)+|UTC",
+                        pattern_text="a zone such as Europe/Berlin",
+                        maximum=60,
+                    ),
+                    "min": Key("Hosts at least from then on; the fleet's `min` or more.", type="int", required=True, minimum=1, maximum=1000, example=4),
+                },
+            ),
+            example=[{"name": "morning", "cron": "0 7 * * 1-5", "time_zone": "Europe/Berlin", "min": 4}],
+        ),
+    },
+)
+
 FLEET = Key(
     "Hosts of one kind: an Auto Scaling group over all zones.",
     type="dict",
@@ -263,7 +340,7 @@ FLEET = Key(
         "instance_type": Key("EC2 instance type.", default="t3.small", pattern=r"[a-z][a-z0-9-]*\.[a-z0-9-]+", pattern_text="a type such as t3.small"),
         "min": Key("Hosts at least.", type="int", default=2, minimum=1, maximum=1000),
         "max": Key("Hosts at most. Default: `min`.", type="int", minimum=1, maximum=1000),
-        "scaling": planned("Target tracking on CPU or requests"),
+        "scaling": SCALING,
         "image": planned("Baked machine image of this fleet"),
     },
 )

@@ -6,12 +6,14 @@
     host.py migrate SERVICE RELEASE        run the migration of a prepared release to its end, in a container of its own
     host.py console [SERVICE PROGRAM [new]]  open a program that the release allows; without arguments: list them
     host.py registry-login REGISTRY        write /run/flotilla/docker/config.json, a login that is good for 12 hours
+    host.py leave                          wait until Auto Scaling takes the host away; then stop its services and keep their logs (flotilla.leave.service)
 
 What is written lies in memory. Nothing secret is printed, and nothing secret is on a command line. Python 3.9, boto3 1.20 and later.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -38,6 +40,8 @@ LENT_SHELL = "/run/flotilla/busybox"
 ENVIRONMENT = "/run/flotilla/environment"
 READ_VARIABLES = f'. {ENVIRONMENT}/variables && exec "$@"'
 VOLUME_SECONDS = 180.0
+LEAVING_HOOK = "flotilla-leave"
+LOOK_SECONDS = 5.0
 BLANK_BYTES = 4 * 1024 * 1024
 PATIENCE_SECONDS = 120.0  # while AWS cannot be reached
 PATIENCE_WITH_OLD_SECONDS = 15.0  # the same, when the secrets of an earlier start are still there
@@ -528,6 +532,57 @@ def is_zero(device: Path) -> bool:
     return end > 0
 
 
+# ---- leaving
+
+
+def leave() -> None:
+    """Wait until Auto Scaling takes this host away, which may be never. Then end its services in order, keep their logs, and let Auto Scaling go on.
+
+    Whatever fails ends this, and its unit begins again: each step may be done twice.
+    """
+    while target_state() != "Terminated":
+        time.sleep(LOOK_SECONDS)
+    identifier, autoscaling = metadata("instance-id"), client("autoscaling")
+    say("this host is to be terminated; waiting until its requests are drained")
+    while True:
+        found = autoscaling.describe_auto_scaling_instances(InstanceIds=[identifier])["AutoScalingInstances"]
+        if found and found[0]["LifecycleState"] == "Terminating:Wait":
+            break
+        time.sleep(LOOK_SECONDS)
+    names = sorted(path.parent.name for path in CONFIGURATION.glob("*/current"))
+    if names:
+        subprocess.run(["systemctl", "stop", *(f"flotilla-{name}.service" for name in names)], check=False)
+    try:
+        keep_logs(identifier, names)
+    except Exception as error:  # a host without its logs is better than one that stays
+        say(f"the logs could not be kept: {error}")
+    autoscaling.complete_lifecycle_action(
+        LifecycleHookName=LEAVING_HOOK, AutoScalingGroupName=found[0]["AutoScalingGroupName"], InstanceId=identifier, LifecycleActionResult="CONTINUE"
+    )
+    say("this host may go")
+    while True:  # its unit need not begin again
+        time.sleep(LOOK_SECONDS)
+
+
+def target_state() -> str:
+    """The state that Auto Scaling brings this host to: "InService", "Terminated" …; empty when the host is in no group, or nobody answers."""
+    try:
+        return metadata("autoscaling/target-lifecycle-state")
+    except OSError:
+        return ""
+
+
+def keep_logs(identifier: str, names: list[str]) -> None:
+    """Write what the services have logged, and the host's own journal of the last day, into the stack's bucket below logs/<instance>/."""
+    bucket, s3 = settings(CONFIGURATION / "console.env")["RECORDS_BUCKET"], client("s3")
+    commands = {name: ["docker", "logs", "--timestamps", f"flotilla-{name}"] for name in names}
+    commands["host"] = ["journalctl", "--no-pager", "--since", "-1d", "--output", "short-iso"]
+    for name, command in commands.items():
+        printed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
+        s3.put_object(Bucket=bucket, Key=f"logs/{identifier}/{name}.log.gz", Body=gzip.compress(printed))
+    say(f"the logs of {', '.join(commands)} are kept in s3://{bucket}/logs/{identifier}/")
+
+
 # ---- registry
 
 
@@ -547,6 +602,7 @@ VERBS: dict[str, tuple[Callable[..., int | None], int, int]] = {
     "migrate": (migrate, 2, 2),
     "console": (console, 0, 3),
     "registry-login": (registry_login, 1, 1),
+    "leave": (leave, 0, 0),
 }
 
 

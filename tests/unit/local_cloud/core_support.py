@@ -67,6 +67,9 @@ class PaperEngine:
         networks = {known["network"]: {"IPAddress": known["address"]}} if known.get("network") else {}
         return {"State": {"Running": known["running"], "StartedAt": known["started"]}, "NetworkSettings": {"Networks": networks}}
 
+    def cpu_seconds(self, name: str) -> float | None:
+        return float(self.containers[name].get("cpu", 0.0)) if self.running(name) else None
+
     def exists(self, name: str) -> bool:
         return name in self.containers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.util
 import io
@@ -370,3 +371,43 @@ def test_an_engine_that_is_away_is_told_and_nothing_is_removed(helper: ModuleTyp
     with pytest.raises(SystemExit, match="Cannot connect to the Docker daemon"):
         helper.container("web")
     assert (tmp_path / "seen").read_text() == "ps\n"
+
+
+def test_a_host_that_leaves_drains_stops_keeps_its_logs_and_lets_auto_scaling_go_on(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this order, and with no service stopped before the requests are drained (state Terminating:Wait)."""
+    release(helper, {})
+    (helper.CONFIGURATION / "console.env").write_text("RECORDS_BUCKET=records\n")
+    states, lives, done = iter(["InService", "Terminated"]), iter(["Terminating", "Terminating:Wait"]), list[str]()
+
+    class Aws:
+        def describe_auto_scaling_instances(self, InstanceIds: list[str]) -> dict[str, Any]:
+            done.append(next(lives))
+            return {"AutoScalingInstances": [{"InstanceId": InstanceIds[0], "LifecycleState": done[-1], "AutoScalingGroupName": "shop-production-web"}]}
+
+        def put_object(self, Bucket: str, Key: str, Body: bytes) -> None:
+            done.append(f"{Bucket}/{Key} {gzip.decompress(Body).decode()}")
+            if "host" in Key:
+                raise ConnectionError("no route to host")
+
+        def complete_lifecycle_action(self, **parameters: str) -> None:
+            done.append(" ".join(parameters.values()))
+            monkeypatch.setattr(helper.time, "sleep", lambda seconds: exit(0))
+
+    def run(command: list[str], **_options: Any) -> subprocess.CompletedProcess[bytes]:
+        if command[0] == "systemctl":
+            done.append(" ".join(command))
+        return subprocess.CompletedProcess(command, 0, stdout=command[0].encode())
+
+    monkeypatch.setattr(helper, "metadata", lambda name: next(states) if "lifecycle" in name else "i-1")
+    monkeypatch.setattr(helper, "client", lambda service: Aws())
+    monkeypatch.setattr(helper.subprocess, "run", run)
+    with pytest.raises(SystemExit):
+        helper.leave()
+    assert done == [
+        "Terminating",
+        "Terminating:Wait",
+        "systemctl stop flotilla-web.service",
+        "records/logs/i-1/web.log.gz docker",
+        "records/logs/i-1/host.log.gz journalctl",
+        "flotilla-leave shop-production-web i-1 CONTINUE",
+    ]

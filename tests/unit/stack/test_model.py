@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.flotilla.ec2.plugins.module_utils.stack import references
+from ansible_collections.flotilla.ec2.plugins.module_utils.stack import connections, references
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.model import load, subnets
 
 from .samples import ENVIRONMENT, ROOT, STACK, WHOLE, WHOLE_ENVIRONMENT
@@ -158,3 +158,33 @@ def test_a_reference_before_provisioning_says_what_to_run() -> None:
 def test_a_developers_key_may_end_as_its_file_does() -> None:
     found = model(WHOLE, {**WHOLE_ENVIRONMENT, "developers": [{"name": "ada", "public_key": "ssh-ed25519 AAAA ada\n"}]})
     assert found["developers"] == [{"name": "ada", "public_key": "ssh-ed25519 AAAA ada"}]
+
+
+def test_a_fleet_follows_its_targets_and_its_schedule() -> None:
+    morning = {"name": "morning", "cron": "0 7 * * 1-5", "min": 3}
+    stack = copy.deepcopy(STACK)
+    stack["fleets"]["web"]["scaling"] = {"cpu_percent": 60, "requests_per_target": 1200, "schedule": [morning]}
+    found = model(stack)["fleets"][0]["scaling"]
+    assert (found["cpu_percent"], found["requests"]) == (60, {"service": "web", "per_minute": 1200})
+    assert (found["warmup_seconds"], found["scale_in"], found["leave_seconds"]) == (120, True, 65)
+    assert found["schedule"] == [{**morning, "time_zone": "Etc/UTC", "desired": None}]
+    stack["fleets"]["web"]["scaling"] = {"schedule": [morning]}
+    assert model(stack)["fleets"][0]["scaling"]["schedule"][0]["desired"] == 3
+    assert model(stack, {**ENVIRONMENT, "fleets": {"web": {"scaling": {"cpu_percent": 40}}}})["fleets"][0]["scaling"]["cpu_percent"] == 40
+
+
+@pytest.mark.parametrize(
+    ("instance_class", "seen"), [("db.t3.micro", 66), ("db.t3.small", 150), ("db.t3.medium", 312), ("db.m5.large", 648), ("db.r4.large", 1257)]
+)
+def test_what_a_database_class_allows_is_never_overstated(instance_class: str, seen: int) -> None:
+    """`seen`: about what such instances have been reported to say, those of MySQL, or by the memory that PostgreSQL's limits show (198, 413, 856, 1660)."""
+    limit = connections.allowed(instance_class)
+    assert limit is not None and seen * 0.75 <= limit <= seen
+
+
+@pytest.mark.parametrize("instance_class", ["db.m5.medium", "db.z9.large", "db.serverless"])
+def test_a_class_that_is_not_in_the_table_is_not_judged(instance_class: str) -> None:
+    assert connections.allowed(instance_class) is None
+    stack = copy.deepcopy(STACK)
+    stack["services"]["web"]["database_connections"] = 5000
+    model(stack, {**ENVIRONMENT, "database": {**ENVIRONMENT["database"], "instance_class": "db.z9.large"}})

@@ -28,6 +28,7 @@ def changed(base: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     return result
 
 
+MORNING = {"name": "morning", "cron": "0 7 * * 1-5", "time_zone": "Europe/Berlin", "min": 3}
 SECOND = {"image": "hello/api", "port": 9000, "fleet": "web", "exposure": "none"}
 WEB = "services.web"
 
@@ -85,7 +86,18 @@ STACKS: list[tuple[str, Any, tuple[str, ...]]] = [
     ("fleets.web.min", 5, ("stack: fleets.web.min: 5 is more than max (4)",)),
     ("fleets.web.min", 0, ("stack: fleets.web.min: 0 is out of range",)),
     ("fleets.web.instance_type", "large", ("stack: fleets.web.instance_type: 'large'", "t3.small")),
-    ("fleets.web.scaling", {}, ("stack: fleets.web.scaling: not supported yet",)),
+    ("fleets.web.scaling", {}, ("stack: fleets.web.scaling: says nothing; give cpu_percent, requests_per_target or a schedule",)),
+    ("fleets.web.scaling", {"cpu": 60}, ("stack: fleets.web.scaling.cpu: unknown key; valid: cpu_percent, requests_per_target",)),
+    ("fleets.web.scaling", {"cpu_percent": 120}, ("stack: fleets.web.scaling.cpu_percent: 120 is out of range", "between 5 and 95")),
+    ("fleets.web", {"scaling": {"cpu_percent": 60}}, ("stack: fleets.web.scaling: min and max are both 2", "raise fleets.web.max")),
+    ("fleets.web.scaling", {"cpu_percent": 60, "service": "web"}, ("stack: fleets.web.scaling.service: 'web', and no requests are counted",)),
+    ("fleets.web.scaling", {"requests_per_target": 9, "service": "wep"}, ("stack: fleets.web.scaling.service: 'wep' does not run on this fleet",)),
+    ("fleets.web.scaling", {"schedule": [{"name": "a", "cron": "7 am"}]}, ("schedule[0].cron: '7 am'", "schedule[0].min: missing")),
+    ("fleets.web.scaling", {"schedule": [{**MORNING, "cron": "0 25 * * *"}]}, ("schedule[0].cron: '0 25 * * *': the hour is 25, and goes from 0 to 23",)),
+    ("fleets.web.scaling", {"schedule": [{**MORNING, "min": 9}]}, ("schedule[0].min: 9 does not lie between the fleet's min (2) and max (4)",)),
+    ("fleets.web.scaling", {"schedule": [MORNING, MORNING]}, ("fleets.web.scaling.schedule[1].name: 'morning' is named twice",)),
+    ("fleets.web.scaling", {"schedule": [MORNING], "scale_in": False}, ("stack: fleets.web.scaling.scale_in: false is about cpu_percent",)),
+    (f"{WEB}.database_connections", 100, (f"stack: {WEB}.database_connections: 400 connections", "db.t3.micro allows about 54", "db.t3.large or larger")),
     ("database", GONE, ("${database.host} needs a database", "database: {engine: mysql}")),
     ("database.engine", "postgres", ("stack: database.engine: 'postgres'", "mysql")),
     ("database.privileges", ["SUPER"], ("stack: database.privileges[0]: 'SUPER'", "SELECT")),
@@ -232,6 +244,8 @@ COLOURED: list[tuple[str, Any, tuple[str, ...]]] = [
     (f"{WEB}.release.weights", [0, 100], (f"stack: {WEB}.release.weights[0]: 0 is out of range",)),
     (f"{WEB}.release.max_failures", 1, (f"stack: {WEB}.release.max_failures: 1 is for strategy: rolling", "leave it out")),
     (f"{WEB}.release.pause_seconds", 30, (f"stack: {WEB}.release.pause_seconds: 30 is for strategy: rolling", "set bake_seconds")),
+    ("fleets.web.scaling", {"requests_per_target": 100}, ("fleets.web.scaling.requests_per_target: the requests of web are not counted", "two target groups")),
+    (f"{WEB}.database_connections", 10, (f"stack: {WEB}.database_connections: 80 connections", "x 2 colours", "lower fleets.web.max to 2")),
     (f"{WEB}.release.alarms", "errors", (f"stack: {WEB}.release.alarms: 'errors' is not a list",)),
     (f"{WEB}.release.bake_second", 5, (f"stack: {WEB}.release.bake_second: unknown key", "did you mean 'bake_seconds'?")),
 ]

@@ -126,6 +126,8 @@ def test_settings_of_a_host() -> None:
     assert "SystemMaxUse=200M" in render("host_baseline", "journald.conf.j2", **BASELINE)
     assert settings(render("host_baseline", "sysctl.conf.j2", **BASELINE, host_baseline_sysctls={"net.core.somaxconn": 4096})) == ["net.core.somaxconn = 4096"]
     assert 'Unattended-Upgrade "1";' in render("host_baseline", "unattended-upgrades.conf.j2", **BASELINE)
+    leave = settings(render("host_baseline", "leave.service.j2", **BASELINE))
+    assert "ExecStart=/usr/local/lib/flotilla/host.py leave" in leave and "Restart=always" in leave
 
 
 def test_the_engines_configuration_is_json_with_live_restore_and_rotation() -> None:

@@ -1,0 +1,207 @@
+"""Fleets that follow their load: sums, whose api burns CPU, grows to its maximum and comes back by its policy; a change by hand within guard rails.
+
+The tests run in the order of this file. CPU is what the guests' cgroups have used, as a share of the whole machine: several busy guests share it, so the
+target is low. A minute of AWS's evaluation has five seconds on the local cloud (docs/local-cloud.md).
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.e2e.system import System, say, wait_for
+
+pytestmark = pytest.mark.e2e
+# All systems together take longer than a test run should: `make test-e2e STACK=scaling`.
+BY_NAME = True
+MOST = 4
+TARGET = 12
+GROUP = "sums-local-api"
+SCALING = {"cpu_percent": TARGET, "warmup_seconds": 30}
+# Whether a newborn host brings itself into service. While it does not, configure and deploy do.
+SELF_CONFIGURING = False
+SERVED_WITHIN_SECONDS = 60
+LONG_SUM = 700_000_000  # some twenty seconds when three are added up at a time on two cores
+
+
+def stack(system: System, scaling: dict[str, Any] | None) -> dict[str, Any]:
+    """sums with one client and an api of two to MOST hosts, which give running requests the example's own grace."""
+    facts = system.stack_facts()
+    facts["fleets"]["client"] |= {"min": 1, "max": 1}
+    facts["fleets"]["api"] |= {"min": 2, "max": MOST, **({"scaling": scaling} if scaling else {})}
+    facts["services"]["api"]["grace_seconds"] = 40
+    return dict(facts)
+
+
+def group(system: System) -> dict[str, Any]:
+    return dict(system.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[GROUP])["AutoScalingGroups"][0])
+
+
+def causes(system: System) -> list[str]:
+    return [one["Cause"] for one in system.client("autoscaling").describe_scaling_activities(AutoScalingGroupName=GROUP)["Activities"]]
+
+
+def bring_in(system: System, count: int) -> None:
+    """New hosts serve: by themselves, or with the two verbs that docs/scaling.md names."""
+    if not SELF_CONFIGURING:
+        system.play("configure").succeeded()
+        system.play("deploy", release_service="api", release_tag=system.first).succeeded()
+    system.healthy(count, "api")
+
+
+def running_sums(system: System, host: str) -> int:
+    """How many long sums are added up on a host now: each is a process of low priority."""
+    return int(system.on_host(host, f"docker top flotilla-{system.live('api')} -eo pid,ni | awk '$2 + 0 >= 10' | wc -l"))
+
+
+@pytest.fixture(scope="session")
+def released(system: System) -> System:
+    """Provisioned without scaling, configured, and every service on its first release."""
+    system.variables["flotilla_stack"] = stack(system, None)
+    system.up()
+    system.first = system.push("api", "v1")
+    return system
+
+
+@contextmanager
+def burning(system: System, sums: int, number: int = 150_000_000) -> Iterator[list[int]]:
+    """So many long sums at a time, one after the other, around a block; yields the status of each."""
+    ended, statuses = threading.Event(), []
+
+    def add_up() -> None:
+        while not ended.is_set():
+            statuses.append(system.get(f"/?n={number}", timeout=150).status_code)
+
+    with ThreadPoolExecutor(sums) as pool:
+        workers = [pool.submit(add_up) for _ in range(sums)]
+        try:
+            yield statuses
+        finally:
+            ended.set()
+        for one in workers:
+            one.result()
+
+
+def test_a_change_by_hand_keeps_to_the_guard_rails(released: System) -> None:
+    """scale.yml: beyond min and max it is refused with the way out, while a release holds the lock too; check mode changes nothing; 2 → 3 is shown."""
+    released.play("scale", fleet="api", count=MOST + 1).refused(rf"{MOST + 1} is more than the fleet's max \({MOST}\)", "raise fleets.api.max", "provision.yml")
+    released.play("scale", fleet="api", count=1).refused(r"1 is less than the fleet's min \(2\)", "lower fleets.api.min")
+    released.play("scale", fleet="apo", count=3).refused("did you mean 'api'?")
+    ssm, now = released.client("ssm"), datetime.now(UTC)
+    lock = {"owner": "ann@ci", "message": "deploy of v9", "host": "ci", "machine": "ci", "pid": 1, "started": None, "lease_seconds": 600, "token": "theirs"}
+    moments = {"since": now.isoformat(), "heartbeat": now.isoformat(), "expires": (now + timedelta(minutes=10)).isoformat(), "suspended": {}}
+    ssm.put_parameter(Name="/flotilla/local/sums/lock", Value=json.dumps({**lock, **moments}), Type="String")
+    try:
+        released.play("scale", fleet="api", count=3).refused("deploy of v9", "ann@ci")
+    finally:
+        ssm.delete_parameter(Name="/flotilla/local/sums/lock")
+    planned = released.play("scale", "--check", fleet="api", count=3).succeeded()
+    assert planned.changed == 1 and "2 → 3" in planned.output and "check mode" in planned.output
+    assert group(released)["DesiredCapacity"] == 2
+    done = released.play("scale", fleet="api", count=3).succeeded()
+    assert done.changed == 1 and "2 → 3" in done.output
+    assert released.play("scale", fleet="api", count=3).succeeded().changed == 0
+    bring_in(released, 3)
+    assert released.play("provision").succeeded().changed == 0, "what was changed by hand stays"
+    assert group(released)["DesiredCapacity"] == 3
+
+
+def test_requests_of_twenty_seconds_on_a_leaving_host_finish(released: System) -> None:
+    """3 → 2 by hand while each api adds up for some twenty seconds: every sum is right, and short requests beside them are all answered."""
+    hosts = set(released.instances("api"))
+    with released.load("leaving", rate=10), ThreadPoolExecutor(3) as pool:
+        began = time.monotonic()
+        sums = [pool.submit(released.get, f"/?n={LONG_SUM}", 150) for _ in hosts]
+        wait_for("a long sum on each host", lambda: all(running_sums(released, one) for one in hosts), 15, 0.2)
+        released.client("autoscaling").set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=2)
+        (leaving,) = wait_for("a leaving host", lambda: [one["InstanceId"] for one in group(released)["Instances"] if one["LifecycleState"] != "InService"])
+        assert running_sums(released, leaving), "the leaving host adds up no longer"
+        say(f"{leaving} leaves {time.monotonic() - began:.1f} s after its long sum began")
+        answers = [one.result() for one in sums]
+        say(f"three long sums ended well, the last one {time.monotonic() - began:.1f} s after its beginning")
+    total = LONG_SUM * (LONG_SUM + 1) // 2
+    assert [(answer.status_code, answer.text.strip()) for answer in answers] == [(200, f"Your sum was {total}")] * 3
+    wait_for("its end", lambda: set(released.instances("api")) == hosts - {leaving}, 120)
+    released.healthy(2, "api")
+
+
+def test_provision_makes_the_policy_once(released: System) -> None:
+    """Planned as made, the second run changes nothing, and the plan after it is empty."""
+    released.variables["flotilla_stack"] = stack(released, SCALING)
+    planned = released.play("provision", "--check").succeeded().changed
+    assert released.play("provision").succeeded().changed == planned > 0
+    assert released.play("provision").succeeded().changed == 0
+    assert released.play("provision", "--check").succeeded().changed == 0
+    (policy,) = released.client("autoscaling").describe_policies(AutoScalingGroupName=GROUP)["ScalingPolicies"]
+    assert (policy["PolicyName"], policy["TargetTrackingConfiguration"]["TargetValue"]) == ("flotilla-cpu", TARGET)
+    assert released.play("configure").succeeded().changed > 0, "hosts learn to leave in order"
+    assert released.play("configure").succeeded().changed == 0
+
+
+def test_the_fleet_grows_to_its_maximum_and_comes_back_by_its_policy(released: System) -> None:
+    """Measured CPU above the target: as many hosts as the fleet may have, each of which serves; below it, back to two; no request failed on the way."""
+    old = set(released.instances("api"))
+    began = time.monotonic()
+    with released.load("scaling", rate=10):
+        with burning(released, 4) as statuses:
+            wait_for("the maximum", lambda: group(released)["DesiredCapacity"] == MOST, 120)
+            grown = time.monotonic() - began
+            wait_for("new hosts", lambda: len(released.instances("api")) == MOST, 60)
+            new = set(released.instances("api")) - old
+            say(f"load → policy wants {MOST} hosts: {grown:.1f} s; they run: {time.monotonic() - began:.1f} s")
+            assert any("triggered policy flotilla-cpu changing the desired capacity from 2 to" in one for one in causes(released))
+            assert released.play("provision").succeeded().changed == 0, "what a policy has set stays"
+            assert group(released)["DesiredCapacity"] == MOST
+            bring_in(released, MOST)
+            say(f"load → {MOST} hosts serve: {time.monotonic() - began:.1f} s")
+            wait_for("a sum on each new host", lambda: all(running_sums(released, one) for one in new), 60, 0.5)
+            served = time.monotonic() - began
+            say(f"load → each new host adds up: {served:.1f} s")
+            assert not SELF_CONFIGURING or served <= SERVED_WITHIN_SECONDS
+        ended = time.monotonic()
+        say(f"{len(statuses)} long sums: { ({one: len(list(some)) for one, some in itertools.groupby(sorted(statuses))}) }")
+        assert set(statuses) == {200}
+        for count in range(MOST - 1, 1, -1):
+            wait_for(f"{count} hosts wanted", lambda wanted=count: group(released)["DesiredCapacity"] <= wanted, 240)  # type: ignore[misc]
+            say(f"load gone → policy wants {count}: {time.monotonic() - ended:.1f} s")
+        assert any("AlarmLow" in one for one in causes(released))
+        wait_for("two hosts", lambda: len(released.instances("api")) == 2, 180)
+        say(f"load gone → two hosts: {time.monotonic() - ended:.1f} s")
+    released.healthy(2, "api")
+    gone = (old | new) - set(released.instances("api"))
+    listed = released.client("s3").list_objects_v2(Bucket=released.outputs()["bucket"], Prefix="logs/").get("Contents", [])
+    kept = {host: sorted(one["Key"].rpartition("/")[2] for one in listed if one["Key"].startswith(f"logs/{host}/")) for host in gone}
+    say(f"logs of those that left: {kept}")
+    assert all({"api.log.gz", "host.log.gz"} <= set(files) for files in kept.values())
+
+
+@pytest.mark.aside
+def test_what_the_stack_no_longer_names_goes(released: System) -> None:
+    """Without scaling in the stack file, policy and hook are gone and the number of hosts is as it was."""
+    released.variables["flotilla_stack"] = stack(released, None)
+    before = group(released)["DesiredCapacity"]
+    assert released.play("provision").succeeded().changed > 0
+    autoscaling = released.client("autoscaling")
+    assert autoscaling.describe_policies(AutoScalingGroupName=GROUP)["ScalingPolicies"] == []
+    assert autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=GROUP)["LifecycleHooks"] == []
+    assert group(released)["DesiredCapacity"] == before
+    assert released.play("provision").succeeded().changed == 0
+
+
+@pytest.mark.aside
+def test_a_fleet_that_could_open_too_many_connections_is_refused(released: System) -> None:
+    """Before anything is asked of AWS: hosts at the maximum, pool, class and the ways out are in the message."""
+    facts = stack(released, SCALING)
+    facts["database"] = {"engine": "mysql"}
+    facts["services"]["api"] |= {"database_connections": 20, "environment": {**facts["services"]["api"]["environment"], "DATABASE_HOST": "${database.host}"}}
+    released.variables["flotilla_stack"] = facts
+    released.play("provision").refused(r"160 connections at the fleets' max \(api: 4 hosts x 20 x 2 colours", "db.t3.micro allows about 54", "lower")
