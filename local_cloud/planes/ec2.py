@@ -12,13 +12,16 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
+from moto.ec2.responses.general import General
 
 from .base import Plane
 
 log = logging.getLogger(__name__)
 
 SEED = "/var/lib/cloud/seed/nocloud"
+CONSOLE_SIZE = 64 * 1024
 USER = "admin"  # as in Debian's images on AWS
 IMAGES = {
     "ami-0f10711a00000012": ("debian-12-amd64-flotilla", "guest"),
@@ -37,6 +40,7 @@ class Ec2Plane(Plane):
         self.lock = threading.RLock()
         self.busy: set[str] = set()  # instances of which a thread changes the container now
         self.stopping = threading.Event()
+        self.consoles: dict[str, str] = {}  # of instances, as they were last read
         self.thread: threading.Thread | None = None
 
     # ---- the API's side
@@ -74,6 +78,12 @@ class Ec2Plane(Plane):
             plane.later(self, "running", "running", lambda: plane.cloud.engine.restart(plane.container(self), 20))
             return answer
 
+        def get_console_output(self: Any) -> ActionResult:
+            instance = self.ec2_backend.get_instance(self._get_param("InstanceId"))
+            text = plane.console(instance)
+            return ActionResult({"InstanceId": instance.id, "Timestamp": datetime.now(UTC), "Output": base64.b64encode(text.encode()).decode()})
+
+        General.get_console_output = get_console_output
         InstanceBackend.run_instances = running
         Instance.terminate, Instance.stop, Instance.start, Instance.reboot = terminating, stopping, starting, rebooting
 
@@ -138,8 +148,20 @@ class Ec2Plane(Plane):
         self.cloud.planes["security_groups"].wake.set()  # type: ignore[attr-defined]
         log.info("instance %s (%s) runs after %.1f s", instance.id, instance.private_ip, time.monotonic() - began)
 
+    def console(self, instance: Any) -> str:
+        """What the guest has written since it was made, "the most recent 64 KB" (GetConsoleOutput); its journal stands for the serial console.
+
+        Of one that has ended, what it had written by then.
+        """
+        journal = ["journalctl", "--no-pager", "--quiet", "--output", "short-monotonic"]
+        code, text = self.cloud.engine.exec(self.container(instance), journal)
+        if code == 0:
+            self.consoles[instance.id] = text[-CONSOLE_SIZE:]
+        return self.consoles.get(instance.id, "")
+
     def end(self, instance: Any) -> None:
         """Remove the guest of a terminated instance, and its name."""
+        self.console(instance)
         self.cloud.engine.remove(self.container(instance))
         self.cloud.withdraw(instance.private_dns_name)
 
