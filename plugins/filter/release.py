@@ -217,11 +217,35 @@ def user_to_rotate(users: list[dict[str, Any]], service: str = "") -> dict[str, 
     raise AnsibleFilterError(f"{asked} Services with one: {', '.join(known)}. Fix: -e release_service=<one of these>.")
 
 
+def boot_collected(hostvars: Mapping[str, Mapping[str, Any]], fleet: str) -> dict[str, dict[str, Any]]:
+    """Host → what M(flotilla.ec2.boot_files_info) has collected on it, of the hosts of a fleet that have been asked."""
+    found = {}
+    for host in hostvars:
+        variables = hostvars[host]
+        collected = (variables.get("__boot_collected") or {}).get("boot")
+        if collected and (variables.get("ec2_tags") or {}).get("flotilla:fleet") == fleet:
+            found[host] = collected
+    return found
+
+
+def boot_pattern(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
+    """The host whose files new instances get: of those that the release was laid on, one with the most releases; empty for none."""
+    prepared = [host for host in plan["preparing"] if hostvars[host].get("__release_prepared")]
+
+    def known(host: str) -> int:
+        services = (hostvars[host].get("__release_looked") or {}).get("services") or {}
+        return sum(len(one.get("prepared") or []) for one in services.values())
+
+    return max(sorted(prepared), key=known) if prepared else ""
+
+
 class FilterModule:
     """The filters of the release role."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         return {
+            "boot_collected": boot_collected,
+            "boot_pattern": boot_pattern,
             "certificate_for": certificate_for,
             "console_command": console_command,
             "release_hook_problems": release_hook_problems,

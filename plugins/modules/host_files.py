@@ -54,6 +54,44 @@ options:
         description: A command that must end with 0 before the file is replaced; C(%s) is the new one.
         type: list
         elements: str
+  boot:
+    description: What a new instance needs besides, to become the same without a control node; kept in the manifest for M(flotilla.ec2.boot_files_info).
+    type: dict
+    suboptions:
+      packages:
+        description: Packages.
+        type: list
+        elements: str
+        default: []
+      groups:
+        description: System groups.
+        type: list
+        elements: str
+        default: []
+      users:
+        description: Users, each with C(name), C(groups) and C(shell).
+        type: list
+        elements: dict
+        default: []
+      directories:
+        description: Directories that others have made.
+        type: list
+        elements: str
+        default: []
+      files:
+        description: Files that others have written.
+        type: list
+        elements: str
+        default: []
+      own:
+        description: Files with NAME=value lines whose value is the host's own, path to NAME to an item of the metadata service.
+        type: dict
+        default: {}
+      commands:
+        description: What makes the files hold, each a list of words.
+        type: list
+        elements: list
+        default: []
 attributes:
   check_mode:
     description: Can run in check_mode and return changed status prediction without modifying target.
@@ -135,6 +173,8 @@ class Tree:
             self.remove(path)
         text = {one["path"]: {"mode": one["mode"], "sha256": hashlib.sha256(one["content"].encode()).hexdigest()} for one in files}
         now = {"directories": {one["path"]: one["mode"] for one in directories}, "files": text}
+        if self.module.params.get("boot"):
+            now["boot"] = self.module.params["boot"]
         if now != known and not self.module.check_mode:
             self.manifest.parent.mkdir(parents=True, exist_ok=True)
             self.write(self.manifest, json.dumps(now, indent=1, sort_keys=True) + "\n", 0o644)
@@ -213,11 +253,18 @@ def main() -> None:
         "mode": {"type": "str", "default": "0644"},
         "validate": {"type": "list", "elements": "str"},
     }
+    boot = {
+        **{name: {"type": "list", "elements": "str", "default": []} for name in ("packages", "groups", "directories", "files")},
+        "users": {"type": "list", "elements": "dict", "default": []},
+        "own": {"type": "dict", "default": {}},
+        "commands": {"type": "list", "elements": "list", "default": []},
+    }
     module = AnsibleModule(
         {
             "name": {"type": "str", "required": True},
             "directories": {"type": "list", "elements": "dict", "default": [], "options": directory},
             "files": {"type": "list", "elements": "dict", "default": [], "options": file},
+            "boot": {"type": "dict", "options": boot},
         },
         supports_check_mode=True,
     )

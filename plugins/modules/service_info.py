@@ -10,11 +10,16 @@ short_description: Tell which release of each service a host runs
 version_added: 0.1.0
 description:
   - Reads docker, systemd and the releases that lie ready on the host. Changes nothing and does not fail on a host that has none of these.
+  - An instance that is just making itself a host is waited for, at most O(boot_seconds).
 options:
   services:
     description: Names of the services; without it, every service that the host has releases of.
     type: list
     elements: str
+  boot_seconds:
+    description: How long to wait until the instance's first boot is over.
+    type: int
+    default: 180
 attributes:
   check_mode:
     support: full
@@ -41,6 +46,7 @@ services:
     web: {release: 2, digest: "sha256:1f…", running: true, unit: active, container_id: 3f…, started_at: "2026-01-01T10:00:00Z", prepared: [1, 2]}
 """
 
+import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -53,8 +59,17 @@ def known() -> list[str]:
     return sorted(path.parent.name for path in Path("/etc/flotilla").glob("*/releases"))
 
 
+def boots(root: Path = Path("/")) -> bool:
+    """Whether this instance's first boot, or its own way to a host, goes on."""
+    first = (root / "run/cloud-init/enabled").exists() and not (root / "var/lib/cloud/instance/boot-finished").exists()
+    return first or (root / "run/flotilla/booting").exists()
+
+
 def main() -> None:
-    module = AnsibleModule({"services": {"type": "list", "elements": "str"}}, supports_check_mode=True)
+    module = AnsibleModule({"services": {"type": "list", "elements": "str"}, "boot_seconds": {"type": "int", "default": 180}}, supports_check_mode=True)
+    deadline = time.monotonic() + module.params["boot_seconds"]
+    while boots() and time.monotonic() < deadline:
+        time.sleep(0.5)
     names = module.params["services"] if module.params["services"] is not None else known()
     layouts = {name: Layout(name) for name in names}
     containers = host.inspect([one.container for one in layouts.values()])

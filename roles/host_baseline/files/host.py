@@ -6,6 +6,7 @@
     host.py migrate SERVICE RELEASE        run the migration of a prepared release to its end, in a container of its own
     host.py console [SERVICE PROGRAM [new]]  open a program that the release allows; without arguments: list them
     host.py registry-login REGISTRY        write /run/flotilla/docker/config.json, a login that is good for 12 hours
+    host.py boot BUNDLE SECONDS            make a new instance what its peers are, from an unpacked boot bundle, and start what the pointers name
     host.py leave                          wait until Auto Scaling takes the host away; then stop its services and keep their logs (flotilla.leave.service)
 
 What is written lies in memory. Nothing secret is printed, and nothing secret is on a command line. Python 3.9, boto3 1.20 and later.
@@ -19,12 +20,15 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
 import syslog
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -595,6 +599,220 @@ def registry_login(registry: str) -> None:
     write_private(directory / "config.json", json.dumps({"auths": {registry: {"auth": token}}}), 0, 0)
 
 
+# ---- boot
+
+AGAIN = 75  # exit code: fetch the bundle anew
+BOOTED = Path("/var/lib/flotilla/boot/started")  # what this instance has started by itself: instance of a service -> release
+MANIFESTS = "/etc/flotilla/manifest.d/"
+SYSTEM_UNITS = Path("/etc/systemd/system")
+ENGINE_SECONDS = 60.0
+SPARE_SECONDS = 120.0  # for the images of older releases
+
+
+def boot(bundle: str, seconds: str) -> int:
+    """Lay what the peers have, install what the image lacks, start what the pointers name. Every step may be done again."""
+    place, deadline = Path(bundle), time.monotonic() + float(seconds)
+    index = json.loads((place / "boot.json").read_text(encoding="utf-8"))
+    began = time.monotonic()
+    add_accounts(index["groups"], index["users"])
+    lay_files(place / "root", index)
+    install_packages(index["packages"], deadline)
+    for command in index["commands"]:
+        subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
+    say(f"as its peers after {time.monotonic() - began:.1f} s: {len(index['files'])} files, {len(index['packages'])} packages")
+    wait_for_engine(min(deadline, time.monotonic() + ENGINE_SECONDS))
+    for service in index["services"]:
+        if not start_current(service, deadline):
+            say(f"the current release of {service['name']} is not in this bundle; a newer one is fetched")
+            return AGAIN
+    pull_spares()
+    return 0
+
+
+def add_accounts(groups: list[str], users: list[dict[str, Any]]) -> None:
+    """Groups and users that there are not yet."""
+    for group in groups:
+        if subprocess.run(["getent", "group", group], stdout=subprocess.DEVNULL, check=False).returncode:
+            subprocess.run(["groupadd", "--system", group], check=True)
+    for user in users:
+        if subprocess.run(["getent", "passwd", user["name"]], stdout=subprocess.DEVNULL, check=False).returncode:
+            options = ["--create-home", "--password", "*", "--shell", user["shell"], "--groups", ",".join(user["groups"])]
+            subprocess.run(["useradd", *options, user["name"]], check=True)
+
+
+def lay_files(source: Path, index: dict[str, Any], root: Path = Path("/")) -> None:
+    """Write the bundle's directories and files with their modes and owners, each file in one step; the manifests, which hold sums of the others, last."""
+    sums: dict[str, str] = {}
+    for entry in index["directories"]:
+        path = root / entry["path"].lstrip("/")
+        path.mkdir(parents=True, exist_ok=True)
+        path.chmod(int(entry["mode"], 8))
+        shutil.chown(path, entry["owner"], entry["group"])
+    for entry in sorted(index["files"], key=lambda one: one["path"].startswith(MANIFESTS)):
+        path, data = root / entry["path"].lstrip("/"), (source / entry["path"].lstrip("/")).read_bytes()
+        found = hashlib.sha256(data).hexdigest()
+        if found != entry["sha256"]:
+            raise SystemExit(f"flotilla: {entry['path']} in the boot bundle has the checksum {found} instead of {entry['sha256']}")
+        for name, item in entry.get("own", {}).items():
+            value = metadata(item).encode()
+            data = re.sub(rb"(?m)^" + name.encode() + rb"=$", lambda found, value=value: found[0] + value, data)  # type: ignore[misc]
+        sums[entry["path"]] = hashlib.sha256(data).hexdigest()
+        if entry["path"].startswith(MANIFESTS):
+            data = signed(data, sums)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f".{path.name}.new")
+        scratch.write_bytes(data)
+        scratch.chmod(int(entry["mode"], 8))
+        shutil.chown(scratch, entry["owner"], entry["group"])
+        scratch.replace(path)
+
+
+def signed(data: bytes, sums: dict[str, str]) -> bytes:
+    """A manifest with the sums of the files that are this host's own."""
+    known = json.loads(data)
+    for path, row in known["files"].items():
+        row["sha256"] = row["sha256"] or sums.get(path, "")
+    return (json.dumps(known, indent=1, sort_keys=True) + "\n").encode()
+
+
+def install_packages(names: list[str], deadline: float) -> None:
+    """Install what the image lacks, over and over until the deadline."""
+    while True:
+        query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
+        known = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
+        missing = sorted({*names} - {line.split(" ")[0] for line in known if line.endswith(" installed")})
+        if not missing:
+            return
+        say(f"installing {', '.join(missing)}")
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]
+        for command in ([*apt, "update"], [*apt, "install", "--yes", "--no-install-recommends", *missing]):
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode and time.monotonic() + 5 > deadline:
+            raise SystemExit(f"flotilla: cannot install {', '.join(missing)}: {done.stderr.strip()[-500:]}")
+        time.sleep(5.0 if done.returncode else 0.0)
+
+
+def wait_for_engine(deadline: float) -> None:
+    while True:
+        try:
+            docker("version", "--format", "{{.Server.Version}}", seconds=10)
+            return
+        except (SystemExit, subprocess.TimeoutExpired) as error:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"flotilla: the docker engine does not answer: {error}")
+        time.sleep(0.5)
+
+
+def parameter(name: str) -> dict[str, Any] | None:
+    """The JSON document of a parameter, None when there is none."""
+    ssm = client("ssm")
+    try:
+        return dict(json.loads(ssm.get_parameter(Name=name)["Parameter"]["Value"]))
+    except ssm.exceptions.ParameterNotFound:
+        return None
+
+
+def start_current(service: dict[str, Any], deadline: float) -> bool:
+    """Start the release that the pointer names, unless a release of the control node has come before; False when it is not here.
+
+    A release that ended meanwhile has moved the pointer without knowing this host: it is read once more when the service answers.
+    """
+    done = None
+    while (pointer := parameter(service["pointer"])) and pointer["number"] != done:
+        number = int(pointer["number"])
+        instance = service["instances"].get(pointer.get("colour") or "", service["name"])
+        directory = CONFIGURATION / instance
+        release, link = directory / "releases" / str(number), directory / "current"
+        if not (release / "release.json").is_file():
+            return False
+        own = json.loads(BOOTED.read_text(encoding="utf-8")) if BOOTED.is_file() else {}
+        if link.is_symlink() and os.readlink(link) != f"releases/{own.get(instance)}":
+            say(f"{instance} runs {os.readlink(link)} already, and is left to whoever started it")
+            return True
+        pull(facts_of(release)["image"], deadline)
+        BOOTED.parent.mkdir(parents=True, exist_ok=True)
+        BOOTED.write_text(json.dumps({**own, instance: number}), encoding="utf-8")
+        replace_link(link, f"releases/{number}")
+        unit = f"flotilla-{instance}.service"
+        replace_link(SYSTEM_UNITS / unit, str(link / unit))
+        if pointer.get("colour"):
+            (CONFIGURATION / service["name"]).mkdir(parents=True, exist_ok=True)
+            (CONFIGURATION / service["name"] / "live").write_text(f"{instance}\n", encoding="utf-8")
+        for command in (["daemon-reload"], ["enable", "--quiet", unit], ["restart", "--no-block", unit]):
+            subprocess.run(["systemctl", *command], check=True, stdin=subprocess.DEVNULL)
+        began = time.monotonic()
+        answered = wait_for_answer(service, f"flotilla-{instance}", facts_of(release).get("port"), deadline)
+        # A new instance would not do better: whatever it waits for, the load balancer sends nothing until it is healthy.
+        say(f"release {number} of {instance} " + (f"answers after {time.monotonic() - began:.1f} s" if answered else "does not answer yet"))
+        done = pointer["number"]
+    return True
+
+
+def replace_link(link: Path, target: str) -> None:
+    """Make a symbolic link, replacing an older one in one step."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    scratch = link.with_name(f".{link.name}.new")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(target)
+    scratch.replace(link)
+
+
+def pull(image: str, deadline: float) -> None:
+    """Pull an image by its digest, over and over until the deadline."""
+    registry = image.split("/", 1)[0]
+    while subprocess.run(["docker", "image", "inspect", image], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False).returncode:
+        try:
+            options: tuple[str, ...] = ()
+            if ".dkr.ecr." in registry:
+                registry_login(registry)
+                options = ("--config", str(RUN / "docker"))
+            docker(*options, "pull", "--quiet", image, seconds=max(5.0, deadline - time.monotonic()))
+        except (Exception, SystemExit) as error:
+            reason = str(error).removeprefix("flotilla: ").strip()
+            if time.monotonic() + 2 > deadline:
+                raise SystemExit(
+                    f"flotilla: cannot pull {image} from the registry {registry}: {reason}. Fix: see that the registry can be reached from this "
+                    "subnet, that it has this digest, and that the host's role may pull from it"
+                )
+            say(f"cannot pull from {registry}: {reason}; trying again")
+            time.sleep(2.0)
+        finally:
+            shutil.rmtree(RUN / "docker", ignore_errors=True)
+
+
+def wait_for_answer(service: dict[str, Any], name: str, port: int | None, deadline: float) -> bool:
+    """Whether the service answers on this host before the deadline; any status will do, for the load balancer judges it."""
+    while time.monotonic() < deadline:
+        try:
+            if not port or service["probe"] == "none":
+                if docker("ps", "--quiet", "--filter", f"name=^/?{name}$"):
+                    return True
+            elif service["probe"] == "tcp":
+                socket.create_connection(("127.0.0.1", port), 2).close()
+                return True
+            else:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}{service['path'] or '/'}", timeout=2).close()
+                return True
+        except urllib.error.HTTPError:
+            return True
+        except (OSError, SystemExit):
+            pass
+        time.sleep(0.2)
+    return False
+
+
+def pull_spares() -> None:
+    """Have the images of the older releases too, for a way back; a release whose image is gone cannot be gone back to."""
+    deadline = time.monotonic() + SPARE_SECONDS
+    for release in sorted(CONFIGURATION.glob("*/releases/[0-9]*")):
+        try:
+            pull(facts_of(release)["image"], min(deadline, time.monotonic() + 20))
+        except SystemExit as error:
+            say(f"{release} is removed, for its image cannot be had: {error}")
+            shutil.rmtree(release, ignore_errors=True)
+
+
 VERBS: dict[str, tuple[Callable[..., int | None], int, int]] = {
     "storage": (storage, 1, 1),
     "secrets": (secrets, 1, 1),
@@ -602,6 +820,7 @@ VERBS: dict[str, tuple[Callable[..., int | None], int, int]] = {
     "migrate": (migrate, 2, 2),
     "console": (console, 0, 3),
     "registry-login": (registry_login, 1, 1),
+    "boot": (boot, 2, 2),
     "leave": (leave, 0, 0),
 }
 

@@ -1,0 +1,178 @@
+"""What a host has, collected on it and laid on another: the same bytes, but for what is each host's own."""
+
+from __future__ import annotations
+
+import base64
+import getpass
+import grp
+import hashlib
+import importlib.util
+import json
+import os
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import boot
+from ansible_collections.flotilla.ec2.plugins.module_utils.service import bundle
+from ansible_collections.flotilla.ec2.plugins.modules import host_files, service_info
+
+SOURCE = Path(__file__).resolve().parents[3] / "roles" / "host_baseline" / "files" / "host.py"
+ENV, OWN = "/etc/flotilla/host.env", {"FLOTILLA_HOST": "instance-id"}
+
+
+@pytest.fixture
+def helper(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("flotilla_host", SOURCE)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "metadata", lambda item: {"instance-id": "i-new"}[item])
+    return module
+
+
+def host(root: Path, name: str) -> Path:
+    """A host as a role and two releases have left it."""
+    params = {
+        "name": "baseline",
+        "directories": [{"path": "/etc/flotilla", "mode": "0755"}],
+        "files": [
+            {"path": ENV, "content": f"# for applications\nFLOTILLA_HOST={name}\n", "mode": "0644", "validate": None},
+            {"path": "/etc/flotilla/tool", "content": "#!/bin/sh\n", "mode": "0755", "validate": None},
+        ],
+        "boot": {"packages": ["docker.io"], "groups": [], "users": [], "directories": [], "files": [], "own": {ENV: OWN}, "commands": [["true"]]},
+    }
+    host_files.Tree(SimpleNamespace(params=params, check_mode=False), root).lay()
+    for number in (1, 2):
+        directory = root / f"etc/flotilla/web/releases/{number}"
+        directory.mkdir(parents=True)
+        (directory / "release.json").write_text(json.dumps({"release": number}))
+        (directory / "environment").write_text("A=1\n")
+    return root
+
+
+def tree(root: Path) -> dict[str, tuple[str, int]]:
+    files = [path for path in root.rglob("*") if path.is_file()]
+    return {str(path.relative_to(root)): (path.read_text(), path.stat().st_mode) for path in files}
+
+
+def test_a_new_host_is_what_a_role_would_have_made_of_it(tmp_path: Path, helper: ModuleType) -> None:
+    """Byte for byte, the manifest with the sums of its own files among them."""
+    collected = bundle.collect(host(tmp_path / "old", "i-old"))
+    index = {**collected, "files": [{**row, "sha256": hashlib.sha256(base64.b64decode(row["content"])).hexdigest()} for row in collected["files"]]}
+    source = tmp_path / "bundle"
+    for row in collected["files"]:
+        path = source / row["path"].lstrip("/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(base64.b64decode(row["content"]))
+    helper.lay_files(source, index, tmp_path / "new")
+    assert tree(tmp_path / "new") == tree(host(tmp_path / "wanted", "i-new"))
+
+
+def test_hosts_that_differ_in_their_own_only_give_one_bundle(tmp_path: Path) -> None:
+    first, second = (bundle.collect(host(tmp_path / name, name)) for name in ("i-1", "i-2"))
+    assert boot.packed(first, "web", []) == boot.packed(second, "web", [])
+    assert "i-1" not in json.dumps(first)
+
+
+def test_modes_owners_and_releases_are_told(tmp_path: Path) -> None:
+    collected = bundle.collect(host(tmp_path, "i-1"))
+    rows = {row["path"]: row for row in collected["files"]}
+    assert rows["/etc/flotilla/tool"]["mode"] == "0755"
+    assert (rows[ENV]["owner"], rows[ENV]["group"]) == (getpass.getuser(), grp.getgrgid(os.getegid()).gr_name)
+    assert "/etc/flotilla/web/releases/2/environment" in rows
+    assert "/etc/flotilla/web/releases" in [row["path"] for row in collected["directories"]]
+    assert collected["packages"] == ["docker.io"] and collected["commands"] == [["true"]]
+
+
+def test_a_host_that_lacks_what_its_manifest_names_is_no_pattern(tmp_path: Path) -> None:
+    (host(tmp_path, "i-1") / "etc/flotilla/tool").unlink()
+    with pytest.raises(bundle.Incomplete, match="/etc/flotilla/tool is in a manifest .* Fix: run configure.yml"):
+        bundle.collect(tmp_path)
+    with pytest.raises(bundle.Incomplete, match="no manifest"):
+        bundle.collect(tmp_path / "empty")
+
+
+def test_a_file_that_is_not_what_the_index_says_is_never_laid(tmp_path: Path, helper: ModuleType) -> None:
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle/a").write_text("else")
+    row = {"path": "/a", "mode": "0644", "owner": "root", "group": "root", "sha256": "1f"}
+    with pytest.raises(SystemExit, match="/a in the boot bundle has the checksum .* instead of 1f"):
+        helper.lay_files(tmp_path / "bundle", {"directories": [], "files": [row]}, tmp_path / "new")
+    assert not (tmp_path / "new/a").exists()
+
+
+# ---- the release that the pointer names
+
+
+@pytest.fixture
+def booted(tmp_path: Path, helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A host with releases 1 and 2 laid, and a start of what `pointers` name one after the other: (whether it could, what was started)."""
+    monkeypatch.setattr(helper, "CONFIGURATION", host(tmp_path, "i-new") / "etc/flotilla")
+    monkeypatch.setattr(helper, "BOOTED", tmp_path / "started")
+    monkeypatch.setattr(helper, "SYSTEM_UNITS", tmp_path / "units")
+    monkeypatch.setattr(helper, "facts_of", lambda _release: {"image": "registry/web@sha256:1f", "port": 80})
+    monkeypatch.setattr(helper, "pull", lambda _image, _deadline: None)
+    monkeypatch.setattr(helper, "wait_for_answer", lambda *_: True)
+    link = helper.CONFIGURATION / "web/current"
+
+    def run(*pointers: Any, colour: str = "") -> tuple[bool, list[str]]:
+        started: list[str] = []
+        answers = [None if one is None else {"number": one, "colour": colour} for one in pointers]
+        monkeypatch.setattr(helper, "parameter", lambda _name: answers.pop(0) if len(answers) > 1 else answers[0])
+
+        def command(arguments: list[str], **_options: Any) -> Any:
+            if "restart" in arguments:
+                started.append(os.readlink(link))
+            return SimpleNamespace(returncode=0, stdout="")
+
+        monkeypatch.setattr(helper.subprocess, "run", command)
+        service = {"name": "web", "pointer": "p", "instances": {"": "web", "blue": "web"}, "probe": "http", "path": "/"}
+        return helper.start_current(service, 1e9), started
+
+    run.link = link  # type: ignore[attr-defined]
+    return run
+
+
+def test_the_release_that_the_pointer_names_is_started(booted: Any) -> None:
+    assert booted(1) == (True, ["releases/1"])
+
+
+def test_without_a_release_nothing_is_started(booted: Any) -> None:
+    assert booted(None) == (True, [])
+
+
+def test_a_release_that_ends_meanwhile_is_followed(booted: Any) -> None:
+    assert booted(1, 2) == (True, ["releases/1", "releases/2"])
+
+
+def test_a_release_that_is_not_in_the_bundle_asks_for_a_newer_one(booted: Any) -> None:
+    assert booted(3) == (False, [])
+
+
+def test_what_a_release_of_the_control_node_has_started_is_left_alone(booted: Any) -> None:
+    booted.link.symlink_to("releases/2")
+    assert booted(1) == (True, [])
+    assert os.readlink(booted.link) == "releases/2"
+
+
+def test_the_colour_that_serves_is_noted(booted: Any) -> None:
+    assert booted(1, colour="blue") == (True, ["releases/1"])
+    assert (booted.link.parent / "live").read_text() == "web\n"
+
+
+# ---- who is waited for
+
+
+def test_an_instance_is_waited_for_until_it_is_a_host(tmp_path: Path) -> None:
+    assert not service_info.boots(tmp_path), "a host without cloud-init"
+    for name in ("run/cloud-init/enabled", "run/flotilla/booting"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    assert service_info.boots(tmp_path)
+    (tmp_path / "var/lib/cloud/instance").mkdir(parents=True)
+    (tmp_path / "var/lib/cloud/instance/boot-finished").touch()
+    assert service_info.boots(tmp_path)
+    (tmp_path / "run/flotilla/booting").unlink()
+    assert not service_info.boots(tmp_path)
