@@ -1,5 +1,7 @@
 """A launch template that gives nothing away, and an Auto Scaling group that has launched hosts from it in both zones."""
 
+import base64
+import json
 import time
 
 import pytest
@@ -30,13 +32,20 @@ def instances(aws, group):
     return [one for reservation in answer["Reservations"] for one in reservation["Instances"]]
 
 
-def test_the_template_wants_imdsv2_and_an_encrypted_disk_and_carries_no_user_data(template):
+def test_the_template_wants_imdsv2_and_an_encrypted_disk(template):
     options = template["MetadataOptions"]
     assert (options["HttpEndpoint"], options["HttpTokens"], options["HttpPutResponseHopLimit"]) == ("enabled", "required", 1)
     (disk,) = template["BlockDeviceMappings"]
     assert (disk["Ebs"]["Encrypted"], disk["Ebs"]["VolumeType"], disk["Ebs"]["DeleteOnTermination"]) == (True, "gp3", True)
-    assert "UserData" not in template
     assert template["IamInstanceProfile"]["Arn"].endswith(":instance-profile/molecule")
+
+
+def test_user_data_names_where_the_fleets_bundle_is_and_holds_no_credentials(template):
+    text = base64.b64decode(template["UserData"]).decode()
+    assert text.startswith("#cloud-config\n")
+    laid = {one["path"]: one["content"] for one in json.loads(text.partition("\n")[2])["write_files"]}
+    assert json.loads(laid["/etc/flotilla/boot.json"])["fleet"] == "web"
+    assert not {"password", "secret_key", "access_key_id"} & {*json.loads(laid["/etc/flotilla/boot.json"])}
 
 
 def test_the_group_keeps_to_the_stacks_bounds(group):

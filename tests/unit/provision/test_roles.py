@@ -42,6 +42,17 @@ def test_a_host_may_pull_and_read_and_nothing_else():
     assert [one["Action"] for one in statements if one["Resource"] == "*"] == ["ecr:GetAuthorizationToken"]
 
 
+def test_a_host_reads_its_bundle_leaves_its_log_and_asks_to_be_replaced_in_its_own_stack_only():
+    statements = read("identity", "vars/main.yml")["__identity_boot_statements"]
+    assert {one["Sid"]: one["Action"] for one in statements} == {
+        "ReadBootBundle": "s3:GetObject",
+        "LeaveBootLog": ["logs:CreateLogStream", "logs:PutLogEvents"],
+        "AskToBeReplaced": "autoscaling:SetInstanceHealth",
+    }
+    assert statements[0]["Resource"].endswith("/boot/*") and statements[1]["Resource"].endswith("{{ identity_parameter_root }}/boot:*")
+    assert statements[2]["Condition"] == "{{ __identity_stack_condition }}"
+
+
 def test_a_host_attaches_and_marks_volumes_of_its_own_stack_only():
     statements = read("identity", "vars/main.yml")["__identity_volume_statements"]
     assert {one["Sid"] for one in statements if "Condition" not in one} == {"FindVolumes"}
