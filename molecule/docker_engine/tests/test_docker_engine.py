@@ -1,6 +1,7 @@
 """An engine with our settings that answers, restarts with its settings, and trusts the registry."""
 
 import json
+import time
 
 REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 
@@ -20,3 +21,13 @@ def test_the_registrys_authority_is_trusted(host):
     assert host.file(f"/etc/docker/certs.d/{REGISTRY}/ca.crt").contains("BEGIN CERTIFICATE")
     answer = host.run(f"docker pull {REGISTRY}/hello/web:none")
     assert "x509" not in answer.stderr, answer.stderr
+
+
+def test_an_engine_that_hangs_is_ended_and_comes_back(host):
+    before = host.check_output("systemctl show --property MainPID --value docker")
+    host.check_output(f"kill -STOP {before}")
+    deadline = time.monotonic() + 120
+    while host.run("timeout 5 docker version").rc != 0:
+        assert time.monotonic() < deadline, host.check_output("journalctl --no-pager -u docker -u flotilla-docker-watch -n 40")
+        time.sleep(1)
+    assert host.check_output("systemctl show --property MainPID --value docker") != before
