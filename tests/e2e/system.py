@@ -50,10 +50,11 @@ PLACES = {
     "releases": (4751, "198.19.64.0/20"),
     "bench": (4751, "198.19.64.0/20"),
     "blue_green": (4731, "198.19.16.0/20"),
+    "fleet": (4931, "198.19.48.0/20"),
     "scaling": (4901, "198.19.32.0/20"),
 }
 # Tests that are not about a stack of their own: the example that they release, without what is not needed for that.
-EXAMPLES = {"releases": "hello", "bench": "hello", "blue_green": "hello", "scaling": "sums"}
+EXAMPLES = {"releases": "hello", "bench": "hello", "blue_green": "hello", "fleet": "hello", "scaling": "sums"}
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal does with colours and cursor
 CURSOR_WANTED = "\x1b[6n"  # a program asks the terminal where its cursor is, and waits for the answer
@@ -409,8 +410,11 @@ class System:
         return {self.get(path).headers["X-App-Version"] for _ in range(count)}
 
     @contextlib.contextmanager
-    def load(self, name: str, rate: int = 60) -> Iterator[dict[str, Any]]:
-        """A constant-rate client around a block; afterwards no request may have failed. Yields the dict that holds its figures at the end."""
+    def load(self, name: str, rate: int = 60, lost: int = 0) -> Iterator[dict[str, Any]]:
+        """A constant-rate client around a block; afterwards no request may have failed, but for so many that were on a host that was lost.
+
+        Yields the dict that holds its figures at the end.
+        """
         result = self.build / f"load-{name}.json"
         log = (self.build / f"load-{name}.log").open("w+")
         result.unlink(missing_ok=True)
@@ -430,5 +434,5 @@ class System:
             client.wait()
         figures.update(json.loads(result.read_text()))
         say(f"load {name}: {figures['requests_sent']} sent, {figures['requests_failed']} failed, p99 {figures['p99_ms']} ms")
-        assert figures["requests_failed"] == 0, f"{name}: {json.dumps(figures, indent=1)[:3000]}"
+        assert figures["requests_failed"] <= lost, f"{name}: {json.dumps(figures, indent=1)[:3000]}"
         assert figures["requests_sent"] > 0

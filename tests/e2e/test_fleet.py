@@ -1,0 +1,290 @@
+"""A fleet that has no control node: whatever happens to a host, the right number of healthy ones returns without a command.
+
+The tests run in the order of this file: each finds two healthy hosts, and leaves two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.e2e.system import System, say, wait_for
+
+pytestmark = pytest.mark.e2e
+# A quarter of an hour: `make test-e2e STACK=fleet`.
+BY_NAME = True
+BOOT_SECONDS = 45  # how long an instance tries before it has itself replaced; 600 in earnest
+RATE = 40
+# A host that dies with requests in it: at this rate and some 20 ms an answer there is one, rarely two.
+IN_FLIGHT = 3
+BACK_SECONDS = 150.0
+TREE = """python3 - <<'END'
+import hashlib, json, os, pathlib
+own = pathlib.Path("/etc/flotilla/host.env").read_bytes()
+me = next(line.split(b"=")[1] for line in own.splitlines() if line.startswith(b"FLOTILLA_HOST="))
+digest = hashlib.sha256(own).hexdigest().encode()
+found = {}
+for top in ("/etc/flotilla", "/etc/docker", "/etc/systemd/system", "/etc/systemd/journald.conf.d", "/etc/sudoers.d", "/etc/sysctl.d", "/etc/apt", "/usr/local"):
+    for path in sorted(pathlib.Path(top).rglob("*")):
+        facts = path.lstat()
+        what = os.readlink(path) if path.is_symlink() else "directory"
+        if path.is_file() and not path.is_symlink():
+            what = hashlib.sha256(path.read_bytes().replace(me, b"ME").replace(digest, b"MINE")).hexdigest()
+        found[str(path)] = f"{what} {facts.st_mode:o} {facts.st_uid}:{facts.st_gid}"
+print(json.dumps(found))
+END"""
+# Made by the engine and by cloud-init at their first start.
+MACHINES_OWN = {"/etc/docker/key.json", "/etc/sudoers.d/90-cloud-init-users"}
+
+
+@pytest.fixture(scope="session")
+def tags(system: System) -> dict[str, str]:
+    """Provisioned, configured and on release 1. Version → tag in the registry."""
+    system.variables["fleet_boot_seconds"] = BOOT_SECONDS
+    system.play("provision").succeeded()
+    pushed = {version: system.push("web", version) for version in ("v1", "v2")}
+    system.play("configure").succeeded()
+    system.play("deploy", release_tag=pushed["v1"]).succeeded()
+    system.healthy()
+    return pushed
+
+
+def group(system: System) -> dict[str, Any]:
+    return dict(system.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0])
+
+
+def container_of(host: str) -> str:
+    """The docker container that plays an instance."""
+    names = subprocess.run(["docker", "ps", "-a", "--format", "{{.Names}}"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    return next(name for name in names if host in name)
+
+
+def tree(system: System, host: str) -> dict[str, str]:
+    found: dict[str, str] = json.loads(system.on_host(host, TREE))
+    return {path: what for path, what in found.items() if path not in MACHINES_OWN}
+
+
+def console(system: System, host: str) -> str:
+    return str(system.client("ec2").get_console_output(InstanceId=host).get("Output", ""))
+
+
+def log(system: System, host: str) -> str:
+    """What an instance has left in the log group."""
+    api = system.client("logs")
+    events = api.get_log_events(logGroupName="/flotilla/local/hello/boot", logStreamName=host)["events"]
+    return "\n".join(row["message"] for row in events)
+
+
+def both_back(system: System, before: set[str], timeout: float = BACK_SECONDS) -> set[str]:
+    """The newcomers, once two hosts are healthy again of which at least one is new."""
+
+    def healthy() -> set[str]:
+        states, hosts = system.targets(), set(system.instances())
+        good = {host for host in hosts if states.get(host) == "healthy"}
+        return good - before if len(good) == 2 and hosts == good else set()
+
+    return wait_for("two healthy hosts", healthy, timeout, 0.2)
+
+
+@contextlib.contextmanager
+def lost(system: System, name: str, most: int = IN_FLIGHT) -> Iterator[None]:
+    """A constant rate of requests, of which no more may fail than were on the host that is lost."""
+    with system.load(name, RATE, most):
+        time.sleep(1)
+        yield
+
+
+def terminated(system: System, host: str) -> None:
+    system.client("ec2").terminate_instances(InstanceIds=[host])
+
+
+def stopped(system: System, host: str) -> None:
+    system.client("ec2").stop_instances(InstanceIds=[host])
+
+
+def powerless(system: System, host: str) -> None:
+    subprocess.run(["docker", "kill", container_of(host)], check=True, stdout=subprocess.DEVNULL)
+
+
+@pytest.mark.parametrize("loss", [terminated, stopped, powerless])
+def test_a_lost_host_is_replaced_by_one_that_makes_itself(system: System, tags: dict[str, str], loss: Callable[[System, str], None]) -> None:
+    """Terminated, stopped, without power: the group launches another instance, and that serves without a command; its files equal its peer's."""
+    before = system.instances()
+    victim = sorted(before)[0]
+    with lost(system, loss.__name__):
+        began = time.monotonic()
+        loss(system, victim)
+        born = wait_for("another instance", lambda: set(system.instances()) - set(before), 120, 0.1)
+        launched = time.monotonic()
+        (newcomer,) = both_back(system, set(before))
+        healthy = time.monotonic()
+    assert newcomer in born
+    text = log(system, newcomer)
+    say(f"{loss.__name__}: noticed and launched after {launched - began:.1f} s, from launch to serving {healthy - launched:.1f} s; {text.splitlines()[-1]}")
+    assert f"{newcomer} is a host of web" in text and f"{newcomer} is a host of web" in console(system, newcomer)
+    (peer,) = set(system.instances()) - {newcomer}
+    assert tree(system, newcomer) == tree(system, peer)
+    wait_for("answers of both", lambda: len({system.get("/whoami").json()["host"] for _ in range(20)}) == 2, 20)
+
+
+def test_configure_finds_nothing_to_do_on_a_host_that_made_itself(system: System, tags: dict[str, str]) -> None:
+    run = system.play("configure").succeeded()
+    assert run.changed == 0, run.output[-6000:]
+
+
+def test_a_release_takes_such_a_host_as_any_other_and_back(system: System, tags: dict[str, str]) -> None:
+    with system.load("release", RATE):
+        system.play("deploy", release_tag=tags["v2"]).succeeded()
+        assert system.versions() == {"v2"}
+        system.play("rollback").succeeded()
+    assert system.versions() == {"v1"}
+    first, second = sorted(system.instances())
+    assert tree(system, first) == tree(system, second)
+
+
+def test_an_instance_that_is_born_in_a_release_has_it_at_its_end(system: System, tags: dict[str, str]) -> None:
+    """It boots the last good release by itself, takes traffic with it, and is brought along: drained first, no request lost."""
+    name = group(system)["AutoScalingGroupName"]
+    before = set(system.instances())
+    with system.load("born", RATE):
+        deploy = system.start("deploy", release_tag=tags["v2"])
+        wait_for("the release", lambda: set(system.targets().values()) != {"healthy"}, 120, 0.1)
+        system.client("autoscaling").set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=3)
+        assert deploy.wait(400) == 0
+        system.healthy(3)
+        assert system.versions(30) == {"v2"}
+        (born,) = set(system.instances()) - before
+        say(log(system, born).splitlines()[-1])
+        system.client("autoscaling").set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=2)
+        wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
+        system.healthy()
+    assert "joined" in [row["outcome"] for row in system.result()["hosts"].values()]
+
+
+@contextlib.contextmanager
+def no_registry(system: System) -> Iterator[None]:
+    names = subprocess.run(["docker", "ps", "--format", "{{.Names}}"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    identity = json.loads(system.cloud("status", "--json").succeeded().output)["identity"]
+    registry = next(name for name in names if identity in name and "registry" in name)
+    subprocess.run(["docker", "stop", "-t", "1", registry], check=True, stdout=subprocess.DEVNULL)
+    try:
+        yield
+    finally:
+        subprocess.run(["docker", "start", registry], check=True, stdout=subprocess.DEVNULL)
+
+
+def pointer(system: System) -> dict[str, str]:
+    value = system.client("ssm").get_parameter(Name="/flotilla/local/hello/fleets/web/boot")["Parameter"]["Value"]
+    return dict(json.loads(value))
+
+
+@contextlib.contextmanager
+def corrupt_bundle(system: System) -> Iterator[None]:
+    place = {"Bucket": pointer(system)["bucket"], "Key": pointer(system)["key"]}
+    good = system.client("s3").get_object(**place)["Body"].read()
+    system.client("s3").put_object(**place, Body=good[:-100] + b"x" * 100)
+    try:
+        yield
+    finally:
+        system.client("s3").put_object(**place, Body=good)
+
+
+@contextlib.contextmanager
+def no_bundle(system: System) -> Iterator[None]:
+    place = {"Bucket": pointer(system)["bucket"], "Key": pointer(system)["key"]}
+    good = system.client("s3").get_object(**place)["Body"].read()
+    system.client("s3").delete_object(**place)
+    try:
+        yield
+    finally:
+        system.client("s3").put_object(**place, Body=good)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        pytest.param(corrupt_bundle, r"the boot bundle boot/web/\S+ has the checksum [0-9a-f]{64}, and [0-9a-f]{64} was published", id="corrupt"),
+        pytest.param(no_bundle, r"the boot bundle s3://\S+ cannot be read: .*404", id="missing"),
+        pytest.param(no_registry, r"cannot pull \S+ from the registry \S+: ", id="registry"),
+    ],
+)
+def test_an_instance_that_cannot_become_a_host_is_replaced_and_never_serves(system: System, tags: dict[str, str], fault: Any, reason: str) -> None:
+    """It says why on its console and in the log group; the fleet goes on serving, and is whole again once the fault is mended."""
+    before = set(system.instances())
+    victim, survivor = sorted(before)
+    with lost(system, fault.__name__):
+        with fault(system):
+            terminated(system, victim)
+            (born,) = wait_for("another instance", lambda: set(system.instances()) - before, 60, 0.1)
+            served: set[str] = set()
+
+            def given_up() -> bool:
+                if system.targets().get(born) == "healthy":
+                    served.add(born)
+                return born not in system.instances()
+
+            wait_for("its end", given_up, BOOT_SECONDS + 90, 0.2)
+            assert served == set()
+        assert re.search(f"{born} does not become a host of web: .*{reason}", console(system, born)), console(system, born)[-3000:]
+        assert re.search(f"{born} does not become a host of web: .*{reason}", log(system, born))
+        both_back(system, before, BACK_SECONDS + BOOT_SECONDS)
+    say(log(system, born).splitlines()[-1][:200])
+    assert survivor in system.instances() and len(system.versions()) == 1
+
+
+def test_an_engine_that_hangs_comes_back_while_its_containers_serve(system: System, tags: dict[str, str]) -> None:
+    """Nobody notices: the host ends it and systemd starts it again."""
+    host, before = sorted(system.instances())[0], system.containers()
+    with system.load("engine", RATE):
+        began = time.monotonic()
+        system.on_host(host, "kill -STOP $(systemctl show --property MainPID --value docker)")
+        wait_for("the engine", lambda: system.on_host(host, "timeout 3 docker version >/dev/null && echo answers", check=False) == "answers", 120)
+        say(f"the engine answers {time.monotonic() - began:.0f} s after it began to hang")
+        time.sleep(3)
+    assert system.containers() == before
+    system.healthy()
+
+
+def test_a_zone_that_is_gone_leaves_the_other_serving_until_all_is_back(system: System, tags: dict[str, str]) -> None:
+    """Every host of one zone loses its power at once."""
+    hosts = system.instances()
+    zones = {host: facts["Placement"]["AvailabilityZone"] for host, facts in hosts.items()}
+    assert len(set(zones.values())) == 2
+    gone = [host for host, zone in zones.items() if zone == min(zones.values())]
+    with lost(system, "zone"):
+        for host in gone:
+            powerless(system, host)
+        both_back(system, set(hosts))
+    assert len(system.versions()) == 1
+
+
+def test_all_hosts_gone_at_once_come_back_by_themselves(system: System, tags: dict[str, str]) -> None:
+    """With nobody left to serve, requests fail until the first is back; it takes no command and no peer."""
+    hosts = set(system.instances())
+    began = time.monotonic()
+    for host in hosts:
+        terminated(system, host)
+    newcomers = both_back(system, hosts, 240)
+    say(f"both hosts were replaced {time.monotonic() - began:.0f} s after they were lost")
+    assert len(newcomers) == 2 and len(system.versions()) == 1
+
+
+@pytest.mark.aside
+def test_the_same_again_changes_nothing(system: System, tags: dict[str, str]) -> None:
+    for verb in ("provision", "configure"):
+        run = system.play(verb).succeeded()
+        assert run.changed == 0, run.output[-6000:]
+    assert system.play("provision", "--check", "--diff").succeeded().changed == 0
+
+
+@pytest.mark.aside
+def test_destroy_takes_the_log_group_too(system: System, tags: dict[str, str]) -> None:
+    system.play("destroy").succeeded()
+    assert system.client("logs").describe_log_groups(logGroupNamePrefix="/flotilla/")["logGroups"] == []
