@@ -27,7 +27,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 boot:
-  description: C(packages), C(groups), C(users), C(commands), C(directories) and C(files), these with their content in base64.
+  description: C(packages), C(groups), C(users), C(commands), C(directories) and C(files), these with their content in base64; nothing of a host
+    that no role has made.
   returned: success
   type: dict
   sample: {packages: [docker.io], groups: [], users: [], commands: [], directories: [], files: []}

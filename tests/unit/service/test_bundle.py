@@ -90,8 +90,10 @@ def test_a_host_that_lacks_what_its_manifest_names_is_no_pattern(tmp_path: Path)
     (host(tmp_path, "i-1") / "etc/flotilla/tool").unlink()
     with pytest.raises(bundle.Incomplete, match="/etc/flotilla/tool is in a manifest .* Fix: run configure.yml"):
         bundle.collect(tmp_path)
-    with pytest.raises(bundle.Incomplete, match="no manifest"):
-        bundle.collect(tmp_path / "empty")
+
+
+def test_a_host_that_no_role_has_made_gives_nothing(tmp_path: Path) -> None:
+    assert bundle.collect(tmp_path) == {}
 
 
 def test_a_file_that_is_not_what_the_index_says_is_never_laid(tmp_path: Path, helper: ModuleType) -> None:
