@@ -1,4 +1,4 @@
-# Copyright (c) 2026, the flotilla.ec2 authors
+# Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """A change of a fleet's size by hand: what is refused, and what is told."""
 

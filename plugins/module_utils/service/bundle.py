@@ -1,4 +1,4 @@
-# Copyright (c) 2026, the flotilla.ec2 authors
+# Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a host has that a new instance of its fleet needs, read from the host itself: the very files, so that roles stay the only place that renders them.
 

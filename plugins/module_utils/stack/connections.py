@@ -1,4 +1,4 @@
-# Copyright: the flotilla.ec2 contributors
+# Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """How many connections a database's instance class allows, and whether a stack could open more: a fleet that grows must not shut its database."""
 
