@@ -26,7 +26,7 @@ BY_NAME = True
 MOST = 4
 TARGET = 12
 GROUP = "sums-local-api"
-SCALING = {"cpu_percent": TARGET, "warmup_seconds": 30}
+SCALING = {"cpu_percent": TARGET, "warmup_seconds": 30, "schedule": [{"name": "night", "cron": "0 3 * * *", "time_zone": "Europe/Berlin", "min": 2}]}
 # Whether a newborn host brings itself into service. While it does not, configure and deploy do.
 SELF_CONFIGURING = False
 SERVED_WITHIN_SECONDS = 60
@@ -141,7 +141,10 @@ def test_provision_makes_the_policy_once(released: System) -> None:
     assert released.play("provision").succeeded().changed == planned > 0
     assert released.play("provision").succeeded().changed == 0
     assert released.play("provision", "--check").succeeded().changed == 0
-    (policy,) = released.client("autoscaling").describe_policies(AutoScalingGroupName=GROUP)["ScalingPolicies"]
+    autoscaling = released.client("autoscaling")
+    (policy,) = autoscaling.describe_policies(AutoScalingGroupName=GROUP)["ScalingPolicies"]
+    (night,) = autoscaling.describe_scheduled_actions(AutoScalingGroupName=GROUP)["ScheduledUpdateGroupActions"]
+    assert (night["ScheduledActionName"], night["MinSize"], night.get("DesiredCapacity")) == ("flotilla-schedule-night", 2, None)
     assert (policy["PolicyName"], policy["TargetTrackingConfiguration"]["TargetValue"]) == ("flotilla-cpu", TARGET)
     assert released.play("configure").succeeded().changed > 0, "hosts learn to leave in order"
     assert released.play("configure").succeeded().changed == 0
@@ -186,12 +189,13 @@ def test_the_fleet_grows_to_its_maximum_and_comes_back_by_its_policy(released: S
 
 @pytest.mark.aside
 def test_what_the_stack_no_longer_names_goes(released: System) -> None:
-    """Without scaling in the stack file, policy and hook are gone and the number of hosts is as it was."""
+    """Without scaling in the stack file, policy, schedule and hook are gone and the number of hosts is as it was."""
     released.variables["flotilla_stack"] = stack(released, None)
     before = group(released)["DesiredCapacity"]
     assert released.play("provision").succeeded().changed > 0
     autoscaling = released.client("autoscaling")
     assert autoscaling.describe_policies(AutoScalingGroupName=GROUP)["ScalingPolicies"] == []
+    assert autoscaling.describe_scheduled_actions(AutoScalingGroupName=GROUP)["ScheduledUpdateGroupActions"] == []
     assert autoscaling.describe_lifecycle_hooks(AutoScalingGroupName=GROUP)["LifecycleHooks"] == []
     assert group(released)["DesiredCapacity"] == before
     assert released.play("provision").succeeded().changed == 0

@@ -51,7 +51,7 @@ def returned(model: dict[str, Any]) -> dict[str, Any]:
         "__load_balancer_target_groups": {"results": [{"item": one, "target_group_arn": f"arn:{one['name']}"} for one in balanced]},
         "__load_balancer": {"load_balancer_arn": "arn:lb", "dns_name": "lb.example", "listeners": [{"rules": [{"is_default": True}]}]},
         "__load_balancer_ruled": {"rules": [{"priority": str(number), "arn": f"arn:rule-{number}"} for number in (1, 2, 50000)]},
-        "__load_balancer_internal_made": {"dns_name": "int.example"},
+        "__load_balancer_internal_made": {"load_balancer_arn": "arn:int", "dns_name": "int.example"},
         "__load_balancer_internal_ruled": {"results": [{"item": one, "rules": [{"arn": f"arn:rule-{one['service']}"}]} for one in listeners]},
         "__load_balancer_internal_network_made": {"dns_name": "tcp.example"},
         "__cache_group": {"primary_endpoint": {"address": "cache.example", "port": 6379}},
@@ -136,3 +136,21 @@ def test_a_fleet_with_a_volume_stands_in_one_subnet():
     _, evaluate = evaluator(WHOLE, WHOLE_ENVIRONMENT)
     (fleet,) = evaluate("__fleet_single_zone")
     assert (fleet["name"], evaluate("__fleet_zone_subnets", item=fleet)) == ("state", ["private-a"])
+
+
+def test_a_fleet_that_scales_follows_its_own_balancer_and_keeps_the_floor_of_its_schedule():
+    schedule = [{"name": "morning", "cron": "0 7 * * *", "min": 3}]
+    scaling = {"web": {"requests_per_target": 900, "service": "admin"}, "api": {"requests_per_target": 600, "schedule": schedule}}
+    fleets = {**WHOLE["fleets"], **{name: {"max": 4, "scaling": one} for name, one in scaling.items()}}
+    model, evaluate = evaluator({**WHOLE, "fleets": fleets}, WHOLE_ENVIRONMENT)
+    by_name = {fleet["name"]: fleet for fleet in model["fleets"]}
+    asked = {name: evaluate("__fleet_scaling", item=fleet) for name, fleet in by_name.items()}
+    assert asked["web"]["requests"] == {"per_minute": 900, "load_balancer_arn": "arn:lb", "target_group_arn": "arn:admin"}
+    assert asked["api"]["requests"] == {"per_minute": 600, "load_balancer_arn": "arn:int", "target_group_arn": "arn:api"}
+    assert not asked["state"]
+
+    def floor(now: int) -> int:
+        found = {"results": [{"item": {"name": "api"}, "results": [{"min_size": now}]}]}
+        return int(evaluate("__fleet_min", item=by_name["api"], __fleet_found=found))
+
+    assert [floor(now) for now in (2, 3, 4)] == [2, 3, 2], "only what the schedule has set stays"
