@@ -78,7 +78,7 @@ def shown(model: Document, fleet: Document, group: Document, count: int, check: 
     if policies(fleet):
         rows.append(("scaled by", f"{'; '.join(policies(fleet))}: this number is where they go on from"))
     if count > before:
-        rows.append(("then", "configure.yml and deploy.yml of the running tag bring the new hosts into service"))
+        rows.append(("then", "the new hosts make themselves and take up the release that runs; status.yml shows them"))
     if count < before:
         rows.append(("leaving", "hosts that Auto Scaling chooses; each is out of the load balancer, and its requests have ended, before it goes"))
     title = f"Fleet {fleet['name']} of {model['stack']['name']} in {model['environment']['name']}{' (check mode: nothing is changed)' if check else ''}"

@@ -50,7 +50,7 @@ def test_the_fleet_and_the_number_are_named_or_asked_for() -> None:
 
 def test_before_and_after_are_shown_with_what_may_change_them_again() -> None:
     text = "\n".join(capacity.shown(MODEL, API, GROUP, 3, check=False))
-    for part in ("Fleet api of sums in local", "2 → 3", "min 2 and max 6", "2 now", "CPU at 60 %; morning (0 7 * * 1-5 Etc/UTC: 3 at least)", "deploy.yml"):
+    for part in ("Fleet api of sums in local", "2 → 3", "min 2 and max 6", "2 now", "CPU at 60 %; morning (0 7 * * 1-5 Etc/UTC: 3 at least)", "status.yml"):
         assert part in text
     text = "\n".join(capacity.shown(MODEL, CLIENT, {**GROUP, "desired": 3}, 2, check=True))
     assert "3 → 2" in text and "check mode" in text and "scaled by" not in text and "leaving" in text
