@@ -49,8 +49,10 @@ def test_the_host_is_in_service_and_nothing_else(aws, instance, outputs):
 def test_the_release_is_recorded_and_the_pointer_names_it(aws, account, instance, outputs, pointer):
     assert (pointer["number"], pointer["tag"], pointer["previous"]) == (1, account["tags"]["v1"], None)
     keys = [one["Key"] for one in aws("s3").list_objects_v2(Bucket=outputs["bucket"])["Contents"]]
-    assert keys == ["releases/web/000001.json"]
-    record = json.loads(aws("s3").get_object(Bucket=outputs["bucket"], Key=keys[0])["Body"].read())
+    assert [key for key in keys if not key.startswith("boot/")] == ["releases/web/000001.json"]
+    bundle = json.loads(aws("ssm").get_parameter(Name=f"{ROOT}/fleets/web/boot")["Parameter"]["Value"])
+    assert bundle["key"] in keys, "an instance that is born now would not find the release"
+    record = json.loads(aws("s3").get_object(Bucket=outputs["bucket"], Key="releases/web/000001.json")["Body"].read())
     assert (record["outcome"], record["digest"], list(record["hosts"])) == ("succeeded", pointer["digest"], [instance])
     assert "molecule-password" not in json.dumps(record)
 
