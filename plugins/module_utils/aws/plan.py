@@ -6,9 +6,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 UNKNOWN = "(known after provision)"
+
+
+class Pause(NamedTuple):
+    """What a module waits for: the effect of the call `after`, as `look` shows it; `asked` makes its parameters from the call's answer."""
+
+    after: str
+    look: str
+    asked: Callable[[Mapping[str, Any]], dict[str, Any]]
+
 
 # The ids that later tasks read from a module's result, and where they stand in the answers to the module's reads (JMESPath). What no read
 # has shown does not exist yet: a plan puts UNKNOWN in its place. Empty: the reads list the things of others too.
@@ -131,6 +140,13 @@ NEVER: dict[str, Iterable[str]] = {
 # Modules that have nothing to do when this argument is empty and what they would look at does not exist yet.
 NOTHING_WITHOUT: dict[str, str] = {
     "flotilla.ec2.listener_rules": "rules",
+}
+
+# Fixed pauses of modules: module -> (seconds, what ends the pause before). A pause whose end is a call's own effect lasts until a read has shown it
+# twice; one that only makes a module's result newer, which nothing here reads, is left out.
+PAUSES: dict[str, tuple[float, Pause | None]] = {
+    "amazon.aws.ec2_vpc_route_table": (5, None),
+    "amazon.aws.ec2_security_group": (3, Pause("CreateSecurityGroup", "DescribeSecurityGroups", lambda made: {"GroupIds": [made["GroupId"]]})),
 }
 
 # Deprecations that a module announces whatever the task says, of return values that nothing here reads.

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -20,6 +22,8 @@ from ansible.module_utils.common import json as module_json
 from ansible.module_utils.common.parameters import remove_values
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import plan
+
+PAUSE_SECONDS = 0.3  # between two looks
 
 
 class Withheld(SystemExit):
@@ -39,6 +43,7 @@ class Watch:
         self.module: Any = None
         self.result: dict[str, Any] | None = None
         self.reads: dict[str, Any] = {}
+        self.shown: Callable[[], Any] | None = None  # reads what the last call that a pause is for has made
 
     def call(self, original: Any, client: Any, operation: str, parameters: dict[str, Any]) -> Any:
         """One API call of the module."""
@@ -46,7 +51,11 @@ class Watch:
         if operation in plan.NEVER.get(self.name, ()):
             return {}
         if not self.check or service in plan.SIGN_IN:
-            return original(client, operation, parameters)
+            answer = original(client, operation, parameters)
+            pause = plan.PAUSES.get(self.name, (0, None))[1]
+            if pause and operation == pause.after:
+                self.shown = partial(original, client, pause.look, pause.asked(answer))
+            return answer
         if self.unknown:
             raise Withheld("Would be made once what it needs exists.", dict(self.arguments))
         if not plan.READS.match(operation):
@@ -57,6 +66,16 @@ class Watch:
         answer = original(client, operation, parameters)
         self.reads.update(answer)
         return answer
+
+    def sleep(self, seconds: float) -> None:
+        """A pause of the module: as long as it says, or until what it is for is seen twice in a row."""
+        if plan.PAUSES.get(self.name, (None,))[0] != seconds:
+            time.sleep(seconds)
+            return
+        until, seen = time.monotonic() + seconds, 0
+        while self.shown and seen < 2 and time.monotonic() < until:
+            time.sleep(PAUSE_SECONDS)
+            seen = seen + 1 if _answers(self.shown) else 0
 
     def find(self, expression: str) -> Any:
         """What the reads have shown, by JMESPath."""
@@ -102,6 +121,8 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
         stack.enter_context(mock.patch.object(botocore.session, "create_loader", _loader))
         stack.enter_context(mock.patch.object(basic.AnsibleModule, "__init__", started))
         stack.enter_context(mock.patch.object(basic.AnsibleModule, "deprecate", deprecated))
+        if name in plan.PAUSES:
+            stack.enter_context(mock.patch.object(module, "sleep", watch.sleep))
         stack.enter_context(mock.patch.object(basic.AnsibleModule, "_record_module_result", recorded))
         try:
             module.main()
@@ -119,6 +140,16 @@ def run(name: str, arguments: Mapping[str, Any], *, check: bool = False, known_a
     if check and not result.get("failed"):
         plan.fill(result, {**plan.KNOWN_AFTER.get(name, {}), **(known_after or {})}, watch.find)
     return result
+
+
+def _answers(look: Callable[[], Mapping[str, Any]]) -> bool:
+    """Whether a read finds what it asks for."""
+    import botocore.exceptions
+
+    try:
+        return any(isinstance(value, list) and value for value in look().values())
+    except botocore.exceptions.ClientError:
+        return False
 
 
 def _text(error: BaseException) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
-from ansible_collections.flotilla.ec2.plugins.module_utils.aws import plan
+from ansible_collections.flotilla.ec2.plugins.module_utils.aws import plan, resource
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import EmptyResult
 
@@ -167,3 +168,23 @@ def test_a_subnet_group_that_is_gone_is_not_planned_to_go(run):
 def test_a_module_that_fails_without_a_text_is_still_heard(run):
     with pytest.raises(RuntimeError, match=r"amazon.aws.ec2_ami_info: .*InvalidAMIID.NotFound"):
         run("amazon.aws.ec2_ami_info", image_ids=["ami-0123456789abcdef0"])
+
+
+def test_a_fixed_pause_ends_when_what_it_is_for_has_been_seen_twice_on_end(monkeypatch):
+    slept = []
+    monkeypatch.setattr(resource.time, "sleep", slept.append)
+    watch = resource.Watch("amazon.aws.ec2_security_group", {}, check=False)
+    answers = iter([{}, {"SecurityGroups": [1]}, {}, {"SecurityGroups": [1]}, {"SecurityGroups": [1]}])
+    watch.shown = lambda: next(answers)
+    watch.sleep(3)
+    assert next(answers, None) is None and slept == [resource.PAUSE_SECONDS] * 5
+    watch.sleep(10)
+    assert slept[-1] == 10, "another pause than the one that is known is kept"
+
+
+def test_a_security_group_is_there_at_once(run):
+    vpc = run("amazon.aws.ec2_vpc_net", name="hello-unit", cidr_block="198.18.0.0/16")["vpc"]["id"]
+    began = time.monotonic()
+    rules = [{"proto": "tcp", "ports": [22], "cidr_ip": ["198.18.0.0/16"]}]
+    assert run("amazon.aws.ec2_security_group", name="hello-unit-web", description="Hosts", vpc_id=vpc, rules=rules)["changed"]
+    assert time.monotonic() - began < 3
