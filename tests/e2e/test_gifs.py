@@ -169,11 +169,24 @@ def test_rollback_is_one_command(released: System) -> None:
     assert released.versions(path="/healthz") == {"v1"}
 
 
+def test_nobody_goes_back_past_a_migration_that_cannot_be_undone(released: System) -> None:
+    """Declared with the release: a snapshot is taken before the first host leaves service, rollback is refused with the way out, nothing changes."""
+    with released.load("irreversible"):
+        released.play("deploy", release_tag=released.push("web", "v2"), release_irreversible=True).succeeded()
+    number = released.result()["to"]
+    (snapshot,) = (one["DBSnapshotIdentifier"] for one in released.client("rds").describe_db_snapshots()["DBSnapshots"])
+    assert snapshot.endswith(f"-release-{number}")
+    before = released.containers()
+    released.play("rollback").refused("cannot be undone", "Way out: deploy.yml", snapshot)
+    assert released.result()["exit_code"] == 10
+    assert released.containers() == before and released.versions(path="/healthz") == {"v2"}
+
+
 @pytest.mark.aside
 def test_the_same_again_changes_nothing(released: System) -> None:
     """changed=0 from provision, configure and deploy, and the same containers."""
     before = released.containers()
-    for verb, more in (("provision", {}), ("configure", {}), ("deploy", {"release_tag": released.push("web", "v1")})):
+    for verb, more in (("provision", {}), ("configure", {}), ("deploy", {"release_tag": released.push("web", "v2")})):
         run = released.play(verb, **more).succeeded()
         assert run.changed == 0, re.findall(r"^.*changed: .*$", run.output, re.M)
     assert released.containers() == before

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import http.server
+import itertools
 import json
 import os
 import random
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -228,6 +231,147 @@ def test_own_steps_run_at_their_points_and_one_that_fails_takes_the_host_back(sy
     assert system.versions() == {"v3"}
 
 
+def test_hosts_that_have_the_release_go_back_when_it_fails_on_another(system: System, tags: dict[str, str], whole: None) -> None:
+    """A step that does well on the first host and fails on the second: both serve what they did before, and no request is lost."""
+    now = next(iter(system.versions(4)))
+    other = "v2" if now != "v2" else "v3"
+    step = system.build / "second.yml"
+    step.write_text(f"- ansible.builtin.command: mkdir {system.build}/once\n  delegate_to: localhost\n  become: false\n")
+    with system.load("reverted"):
+        system.play("deploy", release_tag=tags[other], release_hooks={"after_traffic": str(step)}).refused("File exists")
+        system.healthy()
+    result = system.result()
+    assert (result["outcome"], result["exit_code"], result["needs_hand"]) == ("failed", 20, [])
+    assert sorted(row["outcome"] for row in result["hosts"].values()) == ["back", "back"]
+    assert system.versions() == {now}
+    assert len({text.split()[-1] for text in system.containers().values()}) == 1, "mixed images"
+
+
+class Told(http.server.BaseHTTPRequestHandler):
+    """A webhook that keeps what it is told."""
+
+    documents: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.documents.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_words: Any) -> None:
+        """Nothing on the terminal."""
+
+
+@contextlib.contextmanager
+def listening(system: System) -> Iterator[tuple[dict[str, str], Callable[[str], list[dict[str, Any]]]]]:
+    """A topic, a bus and a webhook, as the environment names them; and what each has been told so far."""
+    queues, topics, events = system.client("sqs"), system.client("sns"), system.client("events")
+    arns: dict[str, str] = {}
+    urls: dict[str, str] = {}
+    for name in ("topic", "bus"):
+        urls[name] = queues.create_queue(QueueName=f"releases-{name}")["QueueUrl"]
+        arns[name] = queues.get_queue_attributes(QueueUrl=urls[name], AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    topic = topics.create_topic(Name="releases")["TopicArn"]
+    topics.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arns["topic"], Attributes={"RawMessageDelivery": "true"})
+    events.put_rule(Name="releases", EventPattern=json.dumps({"source": ["flotilla.release"]}))
+    events.put_targets(Rule="releases", Targets=[{"Id": "queue", "Arn": arns["bus"]}])
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Told)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def told(channel: str) -> list[dict[str, Any]]:
+        rows = queues.receive_message(QueueUrl=urls[channel], MaxNumberOfMessages=10).get("Messages", [])
+        return [json.loads(row["Body"]) for row in rows]
+
+    try:
+        yield {"sns_topic_arn": topic, "event_bus": "default", "webhook_url": f"http://127.0.0.1:{server.server_port}/hook"}, told
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_topic_a_bus_and_a_webhook_are_told_of_a_release(system: System, tags: dict[str, str], whole: None) -> None:
+    """Its beginning and its end, each with number, who and digest; a channel that is away is a warning and fails nothing."""
+    now = next(iter(system.versions(4)))
+    other = "v2" if now != "v2" else "v3"
+    Told.documents.clear()
+    with listening(system) as (channels, told):
+        given = {"flotilla_environment": {**system.environment_facts(), "notices": channels}}
+        with system.load("notices"):
+            system.play("deploy", release_tag=tags[other], **given).succeeded()
+        heard = {"topic": told("topic"), "bus": [row["detail"] for row in told("bus")], "webhook": [row["release"] for row in Told.documents]}
+        number = system.result()["to"]
+        for channel, rows in heard.items():
+            assert [row["outcome"] for row in rows] == ["started", "succeeded"], (channel, rows)
+            assert {(row["number"], row["service"], row["environment"]) for row in rows} == {(number, "web", "local")}, channel
+            assert all(row["who"] and row["digest"].startswith("sha256:") for row in rows), channel
+        assert f"hello (local): deploy of web {number} succeeded" in Told.documents[-1]["text"]
+    run = system.play("deploy", release_tag="no-such-tag", **given).refused("no-such-tag")
+    assert "webhook_url 127.0.0.1 was not sent" in run.output
+    assert [row["outcome"] for row in told("topic")] == ["refused"]
+
+
+def test_a_living_owner_is_pushed_aside_only_on_request_and_that_is_recorded(system: System, tags: dict[str, str], whole: None) -> None:
+    """The one that lost the lock stops before it takes another host out; the other ends the release everywhere, and no request is lost."""
+    now = next(iter(system.versions(4)))
+    lost, kept = ("v2" if now != "v2" else "v3"), "v1"
+    assert kept != now
+    with system.load("stolen"):
+        first = system.start("deploy", release_tag=tags[lost], release_message="the one that is pushed aside")
+        log = sorted(system.build.glob("*-deploy-killed.log"))[-1]
+        try:
+            wait_for("a host out of service", lambda: set(system.targets().values()) != {"healthy"}, 120, 0.1)
+            system.play("deploy", release_tag=tags[kept], release_break_lock=True).succeeded()
+            assert first.wait(120) != 0
+        finally:
+            if first.poll() is None:
+                os.killpg(first.pid, signal.SIGKILL)
+                first.wait()
+        assert "taken by another release" in log.read_text()
+        system.healthy()
+    assert system.versions() == {kept}
+    assert "the one that is pushed aside" in system.play("history").succeeded().output
+
+
+def test_people_see_a_table_and_pipelines_see_lines(system: System, tags: dict[str, str], whole: None) -> None:
+    """bin/flotilla at a terminal: hosts, step, time and target health, kept up to date; elsewhere a line for each step."""
+    now = next(iter(system.versions(4)))
+    other = "v2" if now != "v2" else "v3"
+    hosts = sorted(system.instances())
+    command = [sys.executable, "bin/flotilla", "deploy", *system.options(release_tag=tags[other])]
+    shown = system.at_a_terminal(command, prompt="^$", timeout=120).output
+    for host in hosts:
+        steps = {line[21:63].strip() for line in shown.splitlines() if line.startswith(host)}
+        assert len(steps) > 2, shown[-3000:]
+    assert "healthy" in shown
+    plain = system.command([sys.executable, "bin/flotilla", "rollback", *system.options()])
+    assert plain.code == 0 and "\x1b" not in plain.output, plain.output[-3000:]
+    assert all(sum(host in line for line in plain.output.splitlines()) > 2 for host in hosts), plain.output[-3000:]
+    assert system.versions() == {now}
+
+
+def one_then_the_rest(system: System, tag: str) -> None:
+    """A release of three hosts: the canary by itself, a pause, and then all others at once."""
+    stack = system.stack_facts()
+    stack["services"]["web"]["release"] |= {"batches": [1, "100%"], "pause_seconds": 5}
+    sizes: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.2):
+            sizes.append(3 - list(system.targets().values()).count("healthy"))
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        with system.load("batches"):
+            system.play("deploy", release_tag=tag, flotilla_stack=stack).succeeded()
+    finally:
+        over.set()
+        watching.join()
+    runs = [size for size, _same in itertools.groupby(sizes)]
+    say(f"hosts out of service, one after the other: {runs}")
+    assert max(sizes) == 2 and [size for size in runs if size][0] == 1 and 0 in runs[runs.index(1) : runs.index(2)], runs
+
+
 def test_a_host_that_is_born_during_a_release_has_it_at_its_end(system: System, tags: dict[str, str], whole: None) -> None:
     group = system.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]["AutoScalingGroupName"]
     deploy = system.start("deploy", release_tag=tags["v2"])
@@ -242,6 +386,7 @@ def test_a_host_that_is_born_during_a_release_has_it_at_its_end(system: System, 
     system.healthy(3)
     assert len(system.instances()) == 3 and system.versions(30) == {"v2"}
     assert "joined" in [row["outcome"] for row in system.result()["hosts"].values()]
+    one_then_the_rest(system, tags["v1"])
     system.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=2)
     wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
 

@@ -171,7 +171,7 @@ def test_a_module_that_fails_without_a_text_is_still_heard(run):
 
 
 def test_a_fixed_pause_ends_when_what_it_is_for_has_been_seen_twice_on_end(monkeypatch):
-    slept = []
+    slept: list[float] = []
     monkeypatch.setattr(resource.time, "sleep", slept.append)
     watch = resource.Watch("amazon.aws.ec2_security_group", {}, check=False)
     answers = iter([{}, {"SecurityGroups": [1]}, {}, {"SecurityGroups": [1]}, {"SecurityGroups": [1]}])
