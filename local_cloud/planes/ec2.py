@@ -225,7 +225,7 @@ class Ec2Plane(Plane):
 
     def observe(self) -> None:
         """An instance whose container has ended is `stopped`: it shut itself down or its host failed."""
-        alive = {one["Labels"].get("flotilla.instance") for one in self.cloud.engine.mine() if one["State"] in ("running", "restarting", "created")}
+        alive = {one["Labels"].get("flotilla.instance") for one in self.cloud.engine.mine() if one["State"] in ("running", "paused", "restarting", "created")}
         for instance in self.cloud.planes["vpc"].instances():  # type: ignore[attr-defined]
             with self.lock:
                 busy = instance.id in self.busy

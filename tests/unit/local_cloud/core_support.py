@@ -78,7 +78,7 @@ class PaperEngine:
 
     def mine(self) -> list[dict[str, Any]]:
         states = {True: "running", False: "exited"}
-        return [{"Labels": one.get("labels", {}), "State": states[one["running"]]} for one in self.containers.values()]
+        return [{"Labels": one.get("labels", {}), "State": one.get("state", states[one["running"]])} for one in self.containers.values()]
 
     def volume(self, name: str) -> str:
         return name

@@ -63,6 +63,13 @@ def test_a_guest_that_ends_by_itself_is_stopped(it: Bed) -> None:
     assert it.state(guest) == "stopped"
 
 
+def test_a_guest_that_is_frozen_still_runs(it: Bed) -> None:
+    guest = it.run()["InstanceId"]
+    it.container(guest)["state"] = "paused"
+    it.cloud.planes["ec2"].observe()
+    assert it.state(guest) == "running"
+
+
 def test_a_volume_of_no_snapshot_says_so(it: Bed) -> None:
     it.ec2.create_volume(AvailabilityZone=f"{REGION}a", Size=1)
     assert [one["SnapshotId"] for one in it.ec2.describe_volumes()["Volumes"]] == [""]
