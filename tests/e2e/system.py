@@ -247,12 +247,16 @@ class System:
             process.wait()
         return alive
 
-    def unfinished(self, service: str = "web") -> bool:
-        """Whether the newest record is that of a release that was begun and has not ended."""
+    def newest_record(self, service: str = "web") -> dict[str, Any]:
+        """The newest record of a service's releases; {} when there is none."""
         api, bucket = self.client("s3"), self.outputs()["bucket"]
         rows = api.list_objects_v2(Bucket=bucket, Prefix=f"releases/{service}/0").get("Contents", [])
         newest = max((row["Key"] for row in rows), default="")
-        return bool(newest) and json.loads(api.get_object(Bucket=bucket, Key=newest)["Body"].read())["outcome"] == "started"
+        return dict(json.loads(api.get_object(Bucket=bucket, Key=newest)["Body"].read())) if newest else {}
+
+    def unfinished(self, service: str = "web") -> bool:
+        """Whether the newest record is that of a release that was begun and has not ended."""
+        return self.newest_record(service).get("outcome") == "started"
 
     def _logged(self, run: Run, what: str) -> Run:
         self.runs += 1

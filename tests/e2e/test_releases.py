@@ -391,6 +391,28 @@ def test_a_host_that_is_born_during_a_release_has_it_at_its_end(system: System, 
     wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
 
 
+def test_a_control_machine_that_vanishes_holds_the_next_up_for_a_minute_at_most(system: System, tags: dict[str, str], whole: None) -> None:
+    """Killed with all that it ran, while a host is out of service; from another machine the same command is refused at once, and with waiting finishes it."""
+    now = next(iter(system.versions(4)))
+    other = "v2" if now != "v2" else "v3"
+    parameters = system.client("ssm")
+    with system.load("vanished"):
+        deploy = system.start("deploy", release_tag=tags[other], release_message="from a machine that is gone")
+        wait_for("a host out of service", lambda: set(system.targets().values()) != {"healthy"}, 120, 0.1)
+        os.killpg(deploy.pid, signal.SIGKILL)
+        deploy.wait()
+        killed = time.monotonic()
+        held = json.loads(parameters.get_parameter(Name="/flotilla/local/hello/lock")["Parameter"]["Value"])
+        parameters.put_parameter(Name="/flotilla/local/hello/lock", Value=json.dumps({**held, "machine": "another"}), Overwrite=True)
+        system.play("deploy", release_tag=tags[other]).refused("another release holds the lock", "from a machine that is gone")
+        system.play("deploy", release_tag=tags[other], release_wait_seconds=90).succeeded()
+        system.healthy()
+    taken = system.newest_record()["lock_taken_from"]
+    say(f"taken over: {taken['reason']}, {time.monotonic() - killed:.0f} s until the release was everywhere")
+    assert "expired" in taken["reason"]
+    assert system.versions() == {other}
+
+
 @pytest.mark.parametrize("kill", range(KILLS))
 def test_a_release_killed_at_any_moment_is_finished_or_undone(system: System, tags: dict[str, str], whole: None, kill: int) -> None:
     """kill -9 of ansible and its children at ten moments of a release chosen by a seed; then the same command, or rollback."""
