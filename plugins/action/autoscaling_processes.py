@@ -20,7 +20,12 @@ class ActionModule(ReleaseAction):
         region = arguments["region"]
         autoscaling, ssm = api.client("autoscaling", region), api.client("ssm", region)
         name, token = arguments["lock"]["name"], arguments["lock"]["token"]
-        noted = lock.held_by(ssm, name, token).get("suspended") or {}
+        try:
+            noted = lock.held_by(ssm, name, token).get("suspended") or {}
+        except lock.LockLost:
+            if arguments["state"] == "suspended":
+                raise
+            noted = {}  # whoever has the lock now has the note too, and resumes
         if arguments["state"] == "resumed":
             return self._resume(autoscaling, noted)
         groups = api.auto_scaling_groups(autoscaling, arguments["groups"])

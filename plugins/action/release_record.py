@@ -131,6 +131,8 @@ class ActionModule(ReleaseAction):
 
     def _record(self, arguments: dict[str, Any]) -> Document:
         region, bucket, service, record = (arguments[key] for key in ("region", "bucket", "service", "record"))
+        if arguments["pointer"] and arguments["lock"]:
+            lock.held_by(api.client("ssm", region), arguments["lock"]["name"], arguments["lock"]["token"])
         s3 = api.client("s3", region)
         key = records.key(service, record["number"])
         kept = api.read_object(s3, bucket, key) or {}

@@ -22,7 +22,10 @@ class ActionModule(ReleaseAction):
         identifier = arguments["target"] or variables["inventory_hostname"]
         target = Target(api.client("elbv2", region), arguments["target_group_arn"], identifier, arguments["port"])
         if arguments["lock"] and not self.check:
-            lock.held_by(api.client("ssm", region), arguments["lock"]["name"], arguments["lock"]["token"])
+            try:
+                lock.held_by(api.client("ssm", region), arguments["lock"]["name"], arguments["lock"]["token"])
+            except lock.LockLost as lost:
+                return {"failed": True, "changed": False, "msg": str(lost), "left_alone": True, "lock_lost": True}
         began = target.clock.now()
         if arguments["state"] == "absent":
             refused = target.guard(arguments["min_healthy"], arguments["together"]) if arguments["min_healthy"] and not self.check else ""

@@ -66,6 +66,7 @@ def _ends(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) ->
             "failure": variables.get("__release_failure"),
             "stranded": variables.get("__release_stranded"),
             "gone": bool(variables.get("__release_gone")),
+            "lock_lost": any((variables.get(name) or {}).get("lock_lost") for name in ("__release_drained", "__release_served")),
             "logs": [*logs.get("stdout_lines", []), *logs.get("stderr_lines", [])][-20:],
             "running": looked.get("release"),
             "seconds": _seconds(variables),

@@ -10,7 +10,7 @@ short_description: Suspend the Auto Scaling processes that fight a release, and 
 version_added: 0.1.0
 description:
   - What is to be suspended is written into the release lock before it is suspended, so that the next run can resume it after a crash.
-  - What somebody else has suspended stays as it is.
+  - What somebody else has suspended stays as it is. Whoever takes the lock over takes the note over, so that without the lock nothing is resumed.
   - Runs on the control node for whichever host the task is for. This is an action plugin.
 options:
   state:

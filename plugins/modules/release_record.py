@@ -51,6 +51,18 @@ options:
   pointer:
     description: The SSM parameter of the pointer. Given, the pointer is moved to this release.
     type: str
+  lock:
+    description: Name and token of the release lock that must still be held before the pointer is moved.
+    type: dict
+    suboptions:
+      name:
+        description: The SSM parameter.
+        type: str
+        required: true
+      token:
+        description: The token of the lease.
+        type: str
+        required: true
   migration:
     description: How far the release's migration is, C({outcome, host, command}); kept in the record, so that one that has succeeded is never run again.
     type: dict

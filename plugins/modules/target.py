@@ -101,7 +101,11 @@ health:
   returned: success
   type: dict
 left_alone:
-  description: The target was healthy and stays in service because of O(min_healthy).
+  description: Nothing was done with the target, because of O(min_healthy) or O(lock).
+  returned: failure
+  type: bool
+lock_lost:
+  description: The release lock is not held any more.
   returned: failure
   type: bool
 seconds:

@@ -26,6 +26,10 @@ DESCRIPTION = "Release lock of flotilla.ec2; removed when the release ends"
 WAIT_POLL_SECONDS = 2.0
 
 
+class LockLost(ReleaseError):
+    """The lock is somebody else's now, or nobody's: whoever held it does nothing more with hosts, traffic and records."""
+
+
 class LockHeld(ReleaseError):
     """The refusal of a lock that somebody holds."""
 
@@ -194,12 +198,12 @@ def acquire_within(
 
 
 def held_by(ssm: Any, name: str, token: str) -> Document:
-    """The lease, if the token still holds it; else ReleaseError."""
+    """The lease, if the token still holds it; else LockLost."""
     read = api.read_parameter(ssm, name)
     if read is None:
-        raise ReleaseError(f"the release lock {name} was removed while this release ran. Fix: see who did, then run the same command again.")
+        raise LockLost(f"the release lock {name} was removed while this release ran. Fix: see who did, then run the same command again.")
     if read[0].get("token") != token:
-        raise ReleaseError(f"the release lock was taken by another release while this one ran: {describe(read[0])}. Fix: let that one end.")
+        raise LockLost(f"the release lock was taken by another release while this one ran: {describe(read[0])}. Fix: let that one end.")
     return read[0]
 
 

@@ -37,15 +37,18 @@ def unprepared(ends: dict[str, Document], allowed: int = 0) -> str:
 
 
 def tolerated(plan: Document, ends: dict[str, Document]) -> bool:
-    """Whether the release goes through in spite of its failures: no more than max_failures, and not on every host."""
+    """Whether the release goes through in spite of its failures: no more than max_failures, not on every host, and with the lock in hand."""
+    if any(end.get("lock_lost") for end in ends.values()):
+        return False
     failed = [host for host in plan["rolling"] if (ends.get(host) or {}).get("failure")]
     return len(failed) <= int(plan.get("max_failures") or 0) and len(failed) < len(plan["rolling"])
 
 
 def reverting(plan: Document, ends: dict[str, Document]) -> list[str]:
     """After a failure: the hosts that go back to an older release, last one first. Those that have the new one, unless auto_revert is off, and those
-    that were taken out of service as long as max_failures let the release go on."""
-    if not any(end.get("failure") for end in ends.values()) or tolerated(plan, ends):
+    that were taken out of service as long as max_failures let the release go on. None when the lock was lost: the release that has it now decides."""
+    lost = any(end.get("lock_lost") for end in ends.values())
+    if not any(end.get("failure") for end in ends.values()) or tolerated(plan, ends) or lost:
         return []
 
     def goes(host: str) -> bool:

@@ -32,6 +32,8 @@ class ActionModule(ActionBase):
             file.write(json.dumps([host, name, told.get("state") or "present", told.get("release"), told.get("result")]) + "\\n")
         if name in ("service_release", "service_info") and host in task_vars["fake_gone"]:
             raise AnsibleConnectionFailure("timed out")
+        if name == "target" and "lock" in told and host in task_vars["fake_lost"].get(told.get("state") or "present", []):
+            return {"failed": True, "msg": "the release lock was taken by another release", "left_alone": True, "lock_lost": True}
         if name == "service_release" and host in task_vars["fake_bad"] and told.get("release") == 2:
             return {"failed": True, "msg": "release 2 did not start", "changed": True}
         shift = {"outcome": "failed", "reason": ""} if told.get("failures") else {"outcome": "shifted", "steps": [{"share": 100, "seconds": 1.0}]}
@@ -72,7 +74,7 @@ def plays(**more: Any) -> list[dict[str, Any]]:
 
 
 def released(
-    directory: Path, bad: list[str], gone: list[str], hooks: dict[str, str] | None = None, **more: Any
+    directory: Path, bad: list[str], gone: list[str], hooks: dict[str, str] | None = None, robbed: dict[str, list[str]] | None = None, **more: Any
 ) -> tuple[list[tuple[str, str, str, int | None]], dict[str, Any]]:
     """(what was done with hosts, the result) of a release on hosts of which some fail and some have ceased to answer."""
     collection = directory / "ansible_collections" / "flotilla" / "ec2"
@@ -92,6 +94,7 @@ def released(
         "fake_calls": str(directory / "calls"),
         "fake_bad": bad,
         "fake_gone": gone,
+        "fake_lost": robbed or {},
         "release_verb": "deploy",
         "release_hooks": hooks or {},
     }
@@ -114,6 +117,22 @@ def released(
 
 def ends(result: dict[str, Any]) -> dict[str, str]:
     return {host: row["outcome"] for host, row in sorted(result["hosts"].items())}
+
+
+@pytest.mark.parametrize(
+    ("robbed", "more", "hosts", "hand"),
+    [
+        pytest.param({"absent": ["i-2", "i-3"]}, {}, ["released", "kept", "kept"], ["i-1"], id="before the second batch"),
+        pytest.param({"absent": ["i-2", "i-3"]}, {"max_failures": 2}, ["released", "kept", "kept"], ["i-1"], id="and failures that may be"),
+        pytest.param({"present": ["i-1"]}, {}, ["out", "untouched", "untouched"], ["i-1"], id="while a host is out"),
+    ],
+)
+def test_without_the_lock_nothing_more_is_done(tmp_path: Path, robbed: dict[str, list[str]], more: dict[str, Any], hosts: list[str], hand: list[str]) -> None:
+    done, result = released(tmp_path, [], [], robbed=robbed, **more)
+    assert ends(result) == dict(zip(HOSTS, hosts, strict=True))
+    assert (result["outcome"], result["exit_code"], result["needs_hand"]) == ("failed", 30, hand)
+    assert "taken by another release" in result["message"]
+    assert not [row for row in done if row[1] == "service_release" and row[3] == 1], "a host went back"
 
 
 @pytest.mark.parametrize(
