@@ -131,7 +131,7 @@ class ActionModule(ReleaseAction):
 
     def _record(self, arguments: dict[str, Any]) -> Document:
         region, bucket, service, record = (arguments[key] for key in ("region", "bucket", "service", "record"))
-        if arguments["pointer"] and arguments["lock"]:
+        if arguments["pointer"] and arguments.get("lock"):
             lock.held_by(api.client("ssm", region), arguments["lock"]["name"], arguments["lock"]["token"])
         s3 = api.client("s3", region)
         key = records.key(service, record["number"])
