@@ -27,14 +27,13 @@ def tasks(output: str) -> dict[str, float]:
     return found
 
 
-def overhead(hosts: dict[str, Any], health: dict[str, Any], settle: float) -> float | None:
-    """How much longer than it must a host was released, in percent of its floor: drain, start, the health checks that make a target healthy, and the
-    time for which it must stay so."""
+def overhead(hosts: dict[str, Any], settle: float) -> float | None:
+    """How much longer than it must a host was released, in percent of its floor: drain, start until the app answers, and the time for which it must stay
+    healthy. A new target is healthy with its first good check, which may come at once, so that none is in the floor."""
     rows = [row for row in hosts.values() if row.get("seconds") and "start" in (row.get("steps") or {})]
     if not rows:
         return None
-    checks = health["interval_seconds"] * health["healthy_threshold"]
-    floors = [row["steps"].get("drain", 0.0) + row["steps"]["start"] + checks + settle for row in rows]
+    floors = [row["steps"].get("drain", 0.0) + row["steps"]["start"] + settle for row in rows]
     return round(100 * (sum(row["seconds"] for row in rows) / sum(floors) - 1), 1)
 
 
@@ -107,7 +106,8 @@ Kamal's figures are of version 2.11 on this kind of machine; its load balancer h
 
 ![seconds](performance.svg)
 
-Overhead of a host over its floor (drain, container start, health interval × threshold, min_healthy_seconds): {beyond}.
+Overhead of a host over its floor (drain, start until the app answers, `min_healthy_seconds`): {beyond}. The load balancer's own check is in the overhead.
+One host at a time each host costs its deregistration delay, which Kamal's proxy does not have: it is the larger part of those rows.
 
 ## Where the time goes
 
