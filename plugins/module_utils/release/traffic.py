@@ -27,6 +27,7 @@ FIGURES_SECONDS = 180.0  # how much longer than its bake time a share waits for 
 BLIND_SECONDS = 30.0  # how long targets and alarms may not be seen
 BEFORE_SECONDS = 300.0  # what the old colour did before counts where it has nothing over the same time
 ENOUGH = 20  # requests that a judgement needs
+FEW = 3  # errors that need no more requests: were all that are missing good, they would still be too many
 NOTICEABLE_SECONDS = 0.05  # a difference in latency below this is none
 
 
@@ -96,16 +97,17 @@ def rate(row: Document) -> float:
 
 
 def beyond(new: Document, old: Document, limits: Mapping[str, Any]) -> str:
-    """Why these figures are beyond the limits, or an empty text. Too few requests say nothing."""
-    if new["requests"] < ENOUGH:
+    """Why these figures are beyond the limits, or an empty text. Too few requests say nothing, but for errors enough."""
+    missing = max(ENOUGH - new["requests"], 0)
+    if missing and new["errors"] < FEW:
         return ""
     more = rate(new) - rate(old)
-    if more > limits["max_5xx_percent"]:
+    if rate({**new, "requests": new["requests"] + missing}) - rate(old) > limits["max_5xx_percent"]:
         return (
             f"{rate(new):.1f} % of its answers are 5xx ({new['errors']} of {new['requests']}), {rate(old):.1f} % of the old colour's: "
             f"{more:.1f} percentage points more, max_5xx_percent is {limits['max_5xx_percent']}"
         )
-    if old["requests"] >= ENOUGH and new["latency"] is not None and old["latency"]:
+    if not missing and old["requests"] >= ENOUGH and new["latency"] is not None and old["latency"]:
         allowed = max(old["latency"] * limits["max_latency_percent"] / 100, old["latency"] + NOTICEABLE_SECONDS)
         if new["latency"] > allowed:
             return (
