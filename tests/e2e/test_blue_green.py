@@ -241,7 +241,8 @@ def test_a_release_killed_at_any_moment_is_finished_or_undone(system: System, ta
     """kill -9 of ansible and its children at ten moments of a release chosen by a seed; then the same command, or rollback."""
     dice = random.Random(f"{SEED} {kill}")
     if not kill:
-        system.first = deploy(system, tag, "before", **THREE_HOSTS).succeeded().seconds
+        with asking(system, "before"):
+            system.first = deploy(system, tag, "before", **THREE_HOSTS).succeeded().seconds
     (now,) = system.versions()
     moment, undone = system.first * (kill + dice.random()) / KILLS, dice.random() < 0.4
     with asking(system, f"kill-{kill}") as seen:

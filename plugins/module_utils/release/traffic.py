@@ -286,6 +286,7 @@ class Watch:
     began: float = 0.0  # time of day from which the new colour's figures count
     base: Document = field(default_factory=dict)  # what it had done in that minute before
     looked: float | None = None
+    in_vain: bool = False  # a share has waited for its first figures as long as it may
     seen: float | None = None
 
     @property
@@ -355,8 +356,9 @@ class Watch:
             if reason := beyond(new, old, self.shift.traffic["limits"]):
                 raise Breach(f"{self.shift.traffic['colour']} is worse than {colours.other(self.shift.traffic['colour'])}: {reason}", self.evidence())
             passed = clock.now() - started
-            silent = old["requests"] > 0 and new["requests"] == 0
+            silent = old["requests"] > 0 and new["requests"] == 0 and not self.in_vain
             if passed >= seconds and not (silent and passed < seconds + FIGURES_SECONDS):
+                self.in_vain = self.in_vain or silent
                 return
             clock.sleep(min(POLL_SECONDS, max(0.1, seconds - passed)) if passed < seconds else POLL_SECONDS)
 

@@ -293,6 +293,14 @@ def test_no_traffic_is_not_waited_for() -> None:
     assert shift(paper).run()["outcome"] == "shifted" and paper.seconds < 200
 
 
+def test_traffic_that_has_ended_is_waited_for_in_one_share_only() -> None:
+    paper = Paper()
+    paper.sleep = lambda seconds: setattr(paper, "seconds", paper.seconds + seconds)  # type: ignore[method-assign]
+    assert shift(paper).run()["outcome"] == "shifted"
+    first, second, third = (moment for moment, _ in paper.weights)
+    assert second - first == pytest.approx(60 + traffic.FIGURES_SECONDS, abs=2) and third - second == pytest.approx(60, abs=2)
+
+
 def test_an_unhealthy_target_puts_all_of_it_back_within_a_second() -> None:
     paper = Paper(sick_at=70.0)
     outcome = shift(paper).run()
