@@ -1,6 +1,6 @@
 # Copyright: Contributors to the Flotilla project
 # GNU General Public License v3.0+ (see https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Instances that are younger than the release; documented in plugins/modules/release_newcomers.py."""
+"""Instances that have come and gone since a release began; documented in plugins/modules/release_newcomers.py."""
 
 from __future__ import annotations
 
@@ -34,4 +34,6 @@ class ActionModule(ReleaseAction):
     def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         autoscaling, ec2 = (api.client(service, arguments["region"]) for service in ("autoscaling", "ec2"))
         hosts = running(autoscaling, ec2, arguments["groups"], arguments["known"], arguments["wait_seconds"], Clock())
-        return {"changed": False, "hosts": hosts}
+        groups = api.auto_scaling_groups(autoscaling, arguments["groups"])
+        gone = processes.departed(groups, api.instance_states(ec2, arguments["known"]), arguments["known"])
+        return {"changed": False, "hosts": hosts, "gone": gone}

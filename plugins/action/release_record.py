@@ -157,7 +157,9 @@ class ActionModule(ReleaseAction):
             migration = {**(kept.get("migration") or {}), **({**arguments["migration"], "when": now.isoformat()} if arguments["migration"] else {})}
             document |= {"migration": migration} if migration else {}
         if arguments["pointer"]:
-            pointer = {**records.pointer_of({**document, "when": now.isoformat(), "who": record["who"]}), "previous": record["previous"]}
+            # A release that is there once more may be on its other colour now.
+            today = {"when": now.isoformat(), "who": record["who"], "colour": record.get("colour"), "previous": record["previous"]}
+            pointer = records.pointer_of({**document, **today})
             ssm = api.client("ssm", region)
             ssm.put_parameter(Name=arguments["pointer"], Value=json.dumps(pointer), Type="String", Overwrite=True)
         api.write_object(s3, bucket, key, document)

@@ -26,6 +26,8 @@ class ActionModule(ReleaseAction):
                 lock.held_by(api.client("ssm", region), arguments["lock"]["name"], arguments["lock"]["token"])
             except lock.LockLost as lost:
                 return {"failed": True, "changed": False, "msg": str(lost), "left_alone": True, "lock_lost": True}
+        if arguments["unless_leaving"] and arguments["state"] == "present" and api.leaving(api.client("autoscaling", region), identifier):
+            return {"failed": True, "changed": False, "msg": "its Auto Scaling group is ending it", "left_alone": True}
         began = target.clock.now()
         if arguments["state"] == "absent":
             refused = target.guard(arguments["min_healthy"], arguments["together"]) if arguments["min_healthy"] and not self.check else ""

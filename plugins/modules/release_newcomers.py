@@ -6,7 +6,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: release_newcomers
-short_description: Find the instances that Auto Scaling has launched since a release looked at its hosts
+short_description: Find the instances that have come and gone since a release looked at its hosts
 version_added: 0.1.0
 description:
   - Asks the groups for their instances and names those that are not among O(known); those that leave already are not named.
@@ -44,8 +44,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+gone:
+  description: Those of O(known) that their group is ending, or that are terminated.
+  returned: success
+  type: list
+  elements: str
 hosts:
-  description: Their ids.
+  description: The ids of those that have come.
   returned: success
   type: list
   elements: str

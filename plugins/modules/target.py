@@ -59,6 +59,10 @@ options:
     type: list
     elements: str
     default: []
+  unless_leaving:
+    description: With V(present), fail at once when the instance's Auto Scaling group is ending it.
+    type: bool
+    default: false
   lock:
     description: Name and token of the release lock that must still be held before anything is done.
     type: dict
@@ -101,7 +105,7 @@ health:
   returned: success
   type: dict
 left_alone:
-  description: Nothing was done with the target, because of O(min_healthy) or O(lock).
+  description: Nothing was done with the target, because of O(min_healthy), O(unless_leaving) or O(lock).
   returned: failure
   type: bool
 lock_lost:

@@ -234,6 +234,8 @@ def test_a_restart_goes_over_to_the_other_colour(system: System, tag: str) -> No
         system.play("restart", **given(system, "three"), **THREE_HOSTS).succeeded()
     assert seen.failed() == [] and seen.versions().keys() == {"three"}
     assert rule(system) == {"blue": 100, "green": 0}
+    pointer = json.loads(system.client("ssm").get_parameter(Name="/flotilla/local/hello/services/web/release")["Parameter"]["Value"])
+    assert pointer["colour"] == "blue"
 
 
 @pytest.mark.parametrize("kill", range(KILLS))
@@ -241,8 +243,9 @@ def test_a_release_killed_at_any_moment_is_finished_or_undone(system: System, ta
     """kill -9 of ansible and its children at ten moments of a release chosen by a seed; then the same command, or rollback."""
     dice = random.Random(f"{SEED} {kill}")
     if not kill:
-        with asking(system, "before"):
+        with asking(system, "before") as seen:
             system.first = deploy(system, tag, "before", **THREE_HOSTS).succeeded().seconds
+        assert seen.failed() == []
     (now,) = system.versions()
     moment, undone = system.first * (kill + dice.random()) / KILLS, dice.random() < 0.4
     with asking(system, f"kill-{kill}") as seen:

@@ -372,6 +372,25 @@ def one_then_the_rest(system: System, tag: str) -> None:
     assert max(sizes) == 2 and [size for size in runs if size][0] == 1 and 0 in runs[runs.index(1) : runs.index(2)], runs
 
 
+def one_leaves(system: System, tag: str, group: str) -> None:
+    """A release of three hosts, of which Auto Scaling ends one meanwhile: the others get it, and no request is lost."""
+    with system.load("leaves"):
+        deploy = system.start("deploy", release_tag=tag)
+        log = sorted(system.build.glob("*-deploy-killed.log"))[-1]
+        try:
+            wait_for("the first host out of service", lambda: set(system.targets().values()) != {"healthy"}, 120, 0.1)
+            system.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=2)
+            assert deploy.wait(300) == 0, log.read_text()[-6000:]
+        finally:
+            if deploy.poll() is None:
+                os.killpg(deploy.pid, signal.SIGKILL)
+                deploy.wait()
+        wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
+        system.healthy()
+    say(f"one left: {[row['outcome'] for row in system.result()['hosts'].values()]}")
+    assert system.versions() == {"v3"}
+
+
 def test_a_host_that_is_born_during_a_release_has_it_at_its_end(system: System, tags: dict[str, str], whole: None) -> None:
     group = system.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"][0]["AutoScalingGroupName"]
     deploy = system.start("deploy", release_tag=tags["v2"])
@@ -387,8 +406,7 @@ def test_a_host_that_is_born_during_a_release_has_it_at_its_end(system: System, 
     assert len(system.instances()) == 3 and system.versions(30) == {"v2"}
     assert "joined" in [row["outcome"] for row in system.result()["hosts"].values()]
     one_then_the_rest(system, tags["v1"])
-    system.client("autoscaling").set_desired_capacity(AutoScalingGroupName=group, DesiredCapacity=2)
-    wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
+    one_leaves(system, tags["v3"], group)
 
 
 def test_a_control_machine_that_vanishes_holds_the_next_up_for_a_minute_at_most(system: System, tags: dict[str, str], whole: None) -> None:

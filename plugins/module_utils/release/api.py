@@ -237,6 +237,12 @@ def auto_scaling_groups(autoscaling: Any, names: list[str]) -> dict[str, Documen
     }
 
 
+def leaving(autoscaling: Any, instance: str) -> bool:
+    """Whether the Auto Scaling group of an instance is ending it."""
+    rows = autoscaling.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
+    return any(row["LifecycleState"].startswith("Terminat") for row in rows)
+
+
 def group_sizes(autoscaling: Any, name: str) -> Document | None:
     """{min, max, desired, in_service} of an Auto Scaling group; None when there is none."""
     found = autoscaling.describe_auto_scaling_groups(AutoScalingGroupNames=[name])["AutoScalingGroups"]

@@ -30,6 +30,13 @@ def newcomers(groups: dict[str, dict[str, Any]], known: list[str]) -> list[str]:
     return sorted(host for host, state in found.items() if host not in known and not state.startswith(("Terminat", "Detach", "Warmed")))
 
 
+def departed(groups: dict[str, dict[str, Any]], states: dict[str, str], known: list[str]) -> list[str]:
+    """The known hosts that their group is ending, or that EC2 (id → state) has no more."""
+    found = {host: state for group in groups.values() for host, state in group["instances"].items()}
+    gone = {host for host in known if states.get(host, "terminated") in ("shutting-down", "terminated")}
+    return sorted(host for host in known if host in gone or found.get(host, "").startswith("Terminat"))
+
+
 def merged(first: dict[str, list[str]], second: dict[str, list[str]]) -> dict[str, list[str]]:
     """Two notes {group: [processes]} as one."""
     together = {name: sorted({*first.get(name, []), *second.get(name, [])}) for name in {*first, *second}}

@@ -207,6 +207,13 @@ class Shift:
         """Before the colour is started anew on some hosts: no traffic of a former release, and no health of a former one."""
         changed = False
         if self.traffic["occupied"]:
+            live = self.traffic["live"]
+            seen = api.target_health(self.elbv2, self.traffic["groups"][live])
+            if wrong := sorted(host for host in self.hosts if seen.get(host, NOT_REGISTERED)["state"] != "healthy"):
+                raise ReleaseError(
+                    f"{self.traffic['colour']} has traffic of a release that was given up, and {live}, where it would go back to, is not healthy on "
+                    f"{', '.join(wrong)}. Fix: finish that release with its own command, or go back with rollback.yml; then this one."
+                )
             changed = self.back()
             self.clock.sleep(drain_seconds)
         if self.traffic["free"]:

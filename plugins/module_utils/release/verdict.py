@@ -16,7 +16,7 @@ from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Do
 EXIT_CODES = {"succeeded": 0, "unchanged": 0, "planned": 0, "refused": 10, "failed": 20, "started": 30}
 NEEDS_A_HAND = 30
 # Host outcomes after a failure that leave the system as it was before.
-AS_BEFORE = ("back", "kept", "untouched")
+AS_BEFORE = ("back", "kept", "untouched", "departed")
 
 STANDS = {
     "back": "is back in service on release {number}",
@@ -24,6 +24,7 @@ STANDS = {
     "left": "stays on release {number}, which the load balancer does not find healthy",
     "released": "serves release {number}",
     "kept": "serves as before",
+    "departed": "is being ended by its Auto Scaling group and was left out",
     None: "was not touched",
 }
 
@@ -70,13 +71,15 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
         hosts[host] |= {"steps": end["steps"]} if end.get("steps") else {}
     failed = [host for host in plan["rolling"] if (ends.get(host) or {}).get("failure")]
     passed = tolerated(plan, ends)
-    strangers = [host for host in plan["rolling"] if passed and host not in failed and not _runs(ends.get(host) or {}, number)]
+    departed = [host for host in plan["rolling"] if (ends.get(host) or {}).get("outcome") == "departed"]
+    strangers = [host for host in plan["rolling"] if passed and host not in [*failed, *departed] and not _runs(ends.get(host) or {}, number)]
     seconds = round(sum(phases.values()), 1)
     verdict: Document = {"hosts": hosts, "phases": phases, "revert": reverting(plan, ends), "reason": ""}
     if passed and not strangers:
-        done = len(plan["rolling"]) - len(failed)
+        done = len(plan["rolling"]) - len(failed) - len(departed)
         count = f"{done} host" + ("s" if done > 1 else "")
         lines = [f"{name} is on release {number} ({result['tag']}): {count} in {seconds:.0f} s, all healthy."]
+        lines += [f"{host} {STANDS['departed']}." for host in departed]
         ended: Document = {"outcome": "succeeded", "hosts": hosts, "seconds": seconds}
         if failed:
             lines += [

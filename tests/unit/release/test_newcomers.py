@@ -38,6 +38,12 @@ def test_who_leaves_or_is_known_is_no_newcomer() -> None:
     assert processes.newcomers(seen, ["i-1"]) == ["i-2", "i-4"]
 
 
+def test_who_is_being_ended_or_has_ended_is_gone() -> None:
+    seen = {"g": {"instances": {"i-1": "InService", "i-2": "Terminating:Wait"}}}
+    states = {"i-1": "running", "i-2": "running", "i-3": "shutting-down", "i-5": "stopped"}
+    assert processes.departed(seen, states, ["i-1", "i-2", "i-3", "i-4", "i-5"]) == ["i-2", "i-3", "i-4"]
+
+
 def test_a_pending_newcomer_is_waited_for() -> None:
     autoscaling, scaling_stub = stubbed("autoscaling")
     ec2, ec2_stub = stubbed("ec2")

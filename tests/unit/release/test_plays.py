@@ -36,6 +36,10 @@ class ActionModule(ActionBase):
             return {"failed": True, "msg": "the release lock was taken by another release", "left_alone": True, "lock_lost": True}
         if name == "service_release" and host in task_vars["fake_bad"] and told.get("release") == 2:
             return {"failed": True, "msg": "release 2 did not start", "changed": True}
+        if name == "service_release" and host in task_vars["fake_ended"]:
+            raise AnsibleConnectionFailure("timed out")
+        if name == "release_newcomers":
+            return {"changed": False, "hosts": [], "gone": [one for one in told["known"] if one in task_vars["fake_ended"]]}
         shift = {"outcome": "failed", "reason": ""} if told.get("failures") else {"outcome": "shifted", "steps": [{"share": 100, "seconds": 1.0}]}
         found = {"shift": shift, "health": {"state": "healthy"}, "services": {"web": {"release": 2}}, "hosts": [], "record": {"outcome": told.get("outcome")}}
         return {"changed": True, "at": time.time(), "seconds": 0.1, **found}
@@ -74,7 +78,13 @@ def plays(**more: Any) -> list[dict[str, Any]]:
 
 
 def released(
-    directory: Path, bad: list[str], gone: list[str], hooks: dict[str, str] | None = None, robbed: dict[str, list[str]] | None = None, **more: Any
+    directory: Path,
+    bad: list[str],
+    gone: list[str],
+    hooks: dict[str, str] | None = None,
+    robbed: dict[str, list[str]] | None = None,
+    ended: list[str] | None = None,
+    **more: Any,
 ) -> tuple[list[tuple[str, str, str, int | None]], dict[str, Any]]:
     """(what was done with hosts, the result) of a release on hosts of which some fail and some have ceased to answer."""
     collection = directory / "ansible_collections" / "flotilla" / "ec2"
@@ -95,6 +105,7 @@ def released(
         "fake_bad": bad,
         "fake_gone": gone,
         "fake_lost": robbed or {},
+        "fake_ended": ended or [],
         "release_verb": "deploy",
         "release_hooks": hooks or {},
     }
@@ -117,6 +128,13 @@ def released(
 
 def ends(result: dict[str, Any]) -> dict[str, str]:
     return {host: row["outcome"] for host, row in sorted(result["hosts"].items())}
+
+
+def test_a_host_that_its_group_ends_is_left_out(tmp_path: Path) -> None:
+    done, result = released(tmp_path, [], [], ended=["i-1"])
+    assert ends(result) == {"i-1": "departed", "i-2": "released", "i-3": "released"}
+    assert result["outcome"] == "succeeded" and "2 hosts" in result["message"] and "i-1 is being ended" in result["message"]
+    assert ("i-1", "target", "present", None) not in done, "it was put back into service"
 
 
 @pytest.mark.parametrize(

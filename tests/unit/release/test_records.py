@@ -65,6 +65,13 @@ def test_a_rollback_goes_further_back_the_second_time(aws: Any) -> None:
     assert record and record["verb"] == "deploy" and [entry["verb"] for entry in record["later"]] == ["rollback"]
 
 
+def test_a_restart_moves_the_pointer_to_the_other_colour(aws: Any) -> None:
+    record = {"number": 1, "digest": "sha256:1", "previous": None, "who": "me", "when": "2026-03-01T12:00:00+00:00"}
+    for verb, colour in (("deploy", "green"), ("restart", "blue")):
+        write(1, "succeeded", pointer=True, record={**record, "verb": verb, "colour": colour})
+        assert pointer()["colour"] == colour
+
+
 def test_a_failed_rollback_leaves_the_older_release_a_good_one(aws: Any) -> None:
     write(1, "succeeded")
     write(1, "failed", verb="rollback")

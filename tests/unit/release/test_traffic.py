@@ -345,6 +345,15 @@ def test_a_colour_that_is_started_anew_is_judged_anew() -> None:
     assert paper.registered == HOSTS and paper.seconds >= 10
 
 
+def test_traffic_does_not_go_back_to_a_colour_that_is_gone() -> None:
+    paper = Paper()
+    paper.green = 100
+    paper.states["blue"]["i-1"] = "unhealthy"
+    with pytest.raises(ReleaseError, match="green has traffic of a release that was given up, and blue, .* is not healthy on i-1"):
+        Shift(paper, paper, decided(5, 100, pointer=BLUE), HOSTS, clock=paper.clock()).clear(7.0)
+    assert (paper.green, len(paper.states["green"])) == (100, 2)
+
+
 def test_targets_that_do_not_become_healthy_are_named() -> None:
     paper = Paper()
     paper.states["green"]["i-2"] = "unhealthy"
