@@ -133,7 +133,8 @@ def _runs(end: Document, number: int) -> bool:
 def _failure(name: str, number: int, host: str, end: Document) -> str:
     """The evidence of one host: the container's last lines and the load balancer's reason."""
     text = f"Release {number} of {name} failed on {host}: {end['failure']}"
-    if "Last lines" in end["failure"] or end.get("gone"):  # what did not even start has told them already
+    # What did not even start has told them already; what was left in service has nothing to tell.
+    if "Last lines" in end["failure"] or end.get("gone") or end.get("outcome") == "kept":
         return text
     logs = "\n".join(f"  | {line}" for line in end.get("logs") or []) or "  | (none could be read)"
     return f"{text}\nLast lines of its container:\n{logs}"
