@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 from tests.bench import figures
-from tests.e2e.system import HEALTHY_SECONDS, ROOT, System, say
+from tests.e2e.system import HEALTHY_SECONDS, ROOT, System, say, wait_for
 
 RESULTS = ROOT / "build" / "bench" / "results.json"
 HALVES = {"batches": ["1", "50%"]}
@@ -63,6 +63,7 @@ def fleet(system: System, strategy: str, hosts: int, tags: list[str]) -> None:
     system.play("provision", **wanted).succeeded()
     if not tags:
         tags += [system.push("web", version) for version in ("v1", "v2")]
+    wait_for("so many hosts", lambda: len(system.instances()) == hosts, 180)
     system.play("configure", **wanted).succeeded()
     system.play("deploy", release_tag=tags[0], **wanted).succeeded()
     system.healthy(hosts)
