@@ -108,6 +108,7 @@ Kamal's figures are of version 2.11 on this kind of machine; its load balancer h
 
 Overhead of a host over its floor (drain, start until the app answers, `min_healthy_seconds`): {beyond}. The load balancer's own check is in the overhead.
 One host at a time each host costs its deregistration delay, which Kamal's proxy does not have: it is the larger part of those rows.
+With two colours all of the traffic goes over at once and unwatched here; a stack's `release.weights` and `bake_seconds` come on top.
 
 ## Where the time goes
 
