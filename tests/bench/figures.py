@@ -65,7 +65,7 @@ def split(runs: Runs) -> str:
         run = sorted(same, key=lambda one: one["seconds"])[len(same) // 2]
         longest = sorted(run["tasks"].items(), key=lambda item: -item[1])[:6]
         phases = ", ".join(f"{phase} {seconds:g}" for phase, seconds in run["phases"].items())
-        names = ", ".join(f"{name.rpartition(' : ')[2]} {seconds:g}" for name, seconds in longest)
+        names = ", ".join(f"{name.rpartition(' : ')[2].replace(' | ', ': ')} {seconds:g}" for name, seconds in longest)
         lines.append(f"| {strategy} | {what} | {hosts} | {phases or '–'} | {names} |")
     return "\n".join(lines)
 
@@ -94,10 +94,12 @@ def page(document: dict[str, Any]) -> str:
     over = [run["overhead_percent"] for run in runs if run.get("overhead_percent") is not None]
     failed = sum(run["requests_failed"] for run in runs)
     sent = sum(run["requests_sent"] for run in runs)
+    kinds = [(run["strategy"], run["what"], run["hosts"]) for run in runs]
+    fewest = min(map(kinds.count, kinds), default=0)
     beyond = f"{median(over):.0f} % (median)" if over else "not measured"
     return f"""# Performance
 
-Written by `make bench` ({document["when"]}, {document["machine"]}). Median seconds of whole commands, ansible's own start included,
+Written by `make bench` ({document["when"]}, {document["machine"]}). Median seconds of commands (runs of each kind: {fewest}), ansible's own start included,
 on the same hosts with the same image under {document["rate"]} requests a second ({failed} of {sent} failed). `–`: not measured.
 Kamal's figures are of version 2.11 on this kind of machine; its load balancer has no health checks to wait for, ours
 ({document["floor"]}) are part of each release.

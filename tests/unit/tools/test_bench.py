@@ -35,5 +35,5 @@ def test_the_overhead_is_what_is_beyond_the_floor() -> None:
 def test_medians_stand_beside_kamals() -> None:
     text = figures.table(RUNS)
     assert "| rolling | deploy | 31.0 | 8.6 |" in text and "| rolling | warm up | 5.0 | – |" in text
-    assert "Roll | Drain 8.52" in figures.split(RUNS) and "roll 20" in figures.split(RUNS)
+    assert "Roll: Drain 8.52" in figures.split(RUNS) and "roll 20" in figures.split(RUNS)
     assert len(ElementTree.fromstring(figures.chart(RUNS)).findall("{http://www.w3.org/2000/svg}rect")) == 3
