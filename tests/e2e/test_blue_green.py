@@ -191,6 +191,32 @@ def test_a_release_that_answers_with_errors_is_put_back(system: System, tag: str
     wait_for("the failed colour to end by itself", lambda: not any(system.on_host(host, ask) for host in before), 60)
 
 
+def test_an_alarm_that_rings_puts_all_of_it_back(system: System, tag: str) -> None:
+    """An alarm of CloudWatch that the stack names, while a tenth is with the new colour: no request lost, exit code 21, the alarm's reason in the message."""
+    cloudwatch, stack = system.client("cloudwatch"), system.stack_facts()
+    rule_of = {"Namespace": "Shop", "MetricName": "LostCarts", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1, "Threshold": 1.0}
+    cloudwatch.put_metric_alarm(AlarmName="lost-carts", ComparisonOperator="GreaterThanThreshold", **rule_of)
+    cloudwatch.set_alarm_state(AlarmName="lost-carts", StateValue="OK", StateReason="none lost")
+    stack["services"]["web"]["release"]["alarms"] = ["lost-carts"]
+    with asking(system, "alarm") as seen:
+        process = system.start("deploy", release_tag=tag, flotilla_stack=stack, **given(system, "alarmed"))
+        try:
+            wait_for("a tenth with green", lambda: rule(system)["green"] == 10, 120, 0.1)
+            cloudwatch.set_alarm_state(AlarmName="lost-carts", StateValue="ALARM", StateReason="three carts were lost")
+            rang = time.monotonic()
+            wait_for("all of it with blue", lambda: rule(system)["green"] == 0, 10, 0.05)
+            say(f"back {time.monotonic() - rang:.1f} s after the alarm rang")
+            assert process.wait(120) != 0
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    assert seen.failed() == []
+    result = system.result()
+    assert (result["outcome"], result["exit_code"], result["needs_hand"]) == ("failed", 21, [])
+    assert "three carts were lost" in result["message"] and system.versions() == {"one"}
+
+
 def test_a_deploy_killed_in_the_middle_is_finished_by_the_same_command(system: System, tag: str) -> None:
     """Killed while a tenth of the traffic is with the new colour: both serve; the same command goes on and ends with all of it."""
     with asking(system, "killed") as seen:
