@@ -40,6 +40,7 @@ class ReleaseAction(ActionBase):
     DOCUMENTATION = ""
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        parent = os.getppid()
         outcome = super().run(tmp, task_vars)
         _validation, arguments = self.validate_argument_spec(argument_spec=spec_of(self.DOCUMENTATION))
         try:
@@ -51,6 +52,8 @@ class ReleaseAction(ActionBase):
                 raise
             outcome.update(failed=True, msg=refusal(error))
         outcome["at"] = time.time()
+        if os.getppid() != parent:
+            os._exit(1)  # ansible-playbook was killed: to hand the outcome to nobody would take for ever
         return outcome
 
     def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
