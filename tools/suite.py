@@ -33,7 +33,7 @@ def environment() -> dict[str, str]:
     """The environment of every step: nobody's account, no settings of make or of a demo that runs beside it."""
     foreign = ("AWS_", "FLOTILLA_", "ANSIBLE_", "MOLECULE_", "PYTEST_", "MAKE", "MFLAGS", "BOTO_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1", "ANSIBLE_HOME": str(ROOT / ".ansible")}
+    return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1", "COLUMNS": "200", "ANSIBLE_HOME": str(ROOT / ".ansible")}
 
 
 def steps(parts: list[str], role: str | None = None, stack: str | None = None) -> list[Step]:
@@ -107,6 +107,13 @@ def again(phases: Phases, role: str | None) -> None:
         phases.run(f"role {name} alone", [str(BIN / "molecule"), *molecule(name)[1:]], MOLECULE_ENVIRONMENT, timeout=1200, check=False, stream=True)
 
 
+def reasons(log: str) -> list[str]:
+    """What failed, read from a step's log: pytest's own words, and what Ansible says of a task or host; the last few."""
+    plain = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in log.splitlines()]
+    found = [line for line in plain if re.match(r"(FAILED|ERROR) \S+::|E  +\w*(Error|Exception)\b|fatal: \[|\[ERROR\]", line)]
+    return [line[:400] for line in dict.fromkeys(found)][-8:]
+
+
 def forget_molecule() -> None:
     """Clear what molecule noted of an earlier run. What that run left in the docker engine is removed when the cloud starts."""
     shutil.rmtree(MOLECULE, ignore_errors=True)
@@ -155,6 +162,9 @@ def main() -> int:
     for name in names:
         phases.say(f"  {'FAILED' if name in failed else 'passed'}  {name:<28} {elapsed_text(phases.times.get(name, 0.0)):>12}")
     phases.say(f"  all in {elapsed_text(phases.seconds)}")
+    for name in [name for name in names if name in failed]:
+        for line in reasons(phases.log(name).read_text(encoding="utf-8", errors="replace")):
+            phases.say(f"  {name}: {line}")
     phases.say(f"{len(names) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 

@@ -237,10 +237,15 @@ def auto_scaling_groups(autoscaling: Any, names: list[str]) -> dict[str, Documen
     }
 
 
+def scaling_state(autoscaling: Any, instance: str) -> tuple[str, bool]:
+    """Lifecycle state of an instance in its Auto Scaling group, an empty text when it is in none, and whether the group finds it unhealthy."""
+    rows = autoscaling.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
+    return (str(rows[0]["LifecycleState"]), str(rows[0]["HealthStatus"]).upper() == "UNHEALTHY") if rows else ("", False)
+
+
 def leaving(autoscaling: Any, instance: str) -> bool:
     """Whether the Auto Scaling group of an instance is ending it."""
-    rows = autoscaling.describe_auto_scaling_instances(InstanceIds=[instance])["AutoScalingInstances"]
-    return any(row["LifecycleState"].startswith("Terminat") for row in rows)
+    return scaling_state(autoscaling, instance)[0].startswith("Terminat")
 
 
 def group_sizes(autoscaling: Any, name: str) -> Document | None:

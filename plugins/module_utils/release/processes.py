@@ -37,6 +37,16 @@ def departed(groups: dict[str, dict[str, Any]], states: dict[str, str], known: l
     return sorted(host for host in known if host in gone or found.get(host, "").startswith("Terminat"))
 
 
+def on_its_way_out(instance: str, scaling: tuple[str, bool]) -> str:
+    """Why a host leaves or has left, from its instance's state and its lifecycle state and health in its group; an empty text for one that stays."""
+    lifecycle, unhealthy = scaling
+    if lifecycle.startswith("Terminat"):
+        return f"its Auto Scaling group is ending it ({lifecycle})"
+    if instance not in ("pending", "running"):
+        return f"the instance is {instance}"
+    return "its Auto Scaling group found it unhealthy and replaces it" if unhealthy else ""
+
+
 def merged(first: dict[str, list[str]], second: dict[str, list[str]]) -> dict[str, list[str]]:
     """Two notes {group: [processes]} as one."""
     together = {name: sorted({*first.get(name, []), *second.get(name, [])}) for name in {*first, *second}}

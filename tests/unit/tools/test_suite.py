@@ -53,3 +53,12 @@ def test_a_role_that_failed_among_others_is_run_again_alone(tmp_path: Path, monk
     suite.again(phases, role=None)
     suite.again(phases, role="load_balancer")
     assert ran == [["role load_balancer alone", "test", "--no-command-borders", "--scenario-name", "load_balancer"]]
+
+
+def test_what_failed_is_said_once_more_at_the_end() -> None:
+    log = (
+        "hello .\nE       AssertionError: configure: exit 2\nfatal: [i-1]: FAILED! => no disk\n"
+        "passed  a page\nFAILED tests/e2e/test_hello.py::test_a - Assert\n" + "noise\n" * 50
+    )
+    said = ["E       AssertionError: configure: exit 2", "fatal: [i-1]: FAILED! => no disk", "FAILED tests/e2e/test_hello.py::test_a - Assert"]
+    assert suite.reasons(log) == said
