@@ -20,7 +20,8 @@ class Action(ReleaseAction):
 @pytest.mark.parametrize(("parents", "ends"), [((7, 7), False), ((7, 1), True)])
 def test_a_worker_whose_playbook_was_killed_ends(monkeypatch: pytest.MonkeyPatch, parents: tuple[int, int], ends: bool) -> None:
     """Else it waits for ever for somebody to take its outcome."""
-    left, seen = [], iter(parents)
+    left: list[int] = []
+    seen = iter(parents)
     monkeypatch.setattr(ActionBase, "run", lambda *_given: {})
     monkeypatch.setattr(Action, "validate_argument_spec", lambda *_given, **_more: (None, {}))
     monkeypatch.setattr(os, "getppid", lambda: next(seen))
