@@ -28,6 +28,8 @@ def ready(look: Callable[[], tuple[int, str]], gone: Callable[[], str], timeout:
 
     ReleaseError when the time is over, or the boot has failed and the host stays.
     """
+    if reason := gone():
+        return reason
     deadline, asked, failed = clock.now() + timeout, clock.now(), ""
     while True:
         try:
@@ -63,7 +65,7 @@ class ActionModule(ReleaseAction):
     _requires_connection = True
 
     def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        region, host, clock = arguments["region"], variables["inventory_hostname"], Clock()
+        region, host, clock = arguments["region"], self._task.delegate_to or variables["inventory_hostname"], Clock()
         autoscaling, ec2 = (api.client(service, region) for service in ("autoscaling", "ec2"))
         began = clock.now()
 

@@ -10,8 +10,9 @@ short_description: Wait until an instance answers and its first boot is over, or
 version_added: 0.1.0
 description:
   - Asks C(cloud-init status) on the host, over and over, until the first boot is over or O(timeout) has passed.
-  - While the host does not answer, or when its first boot has failed, it asks EC2 and Auto Scaling whether the host is on its way out
+  - First, while the host does not answer, and when its first boot has failed, it asks EC2 and Auto Scaling whether the host is on its way out
     (ended, being ended, or found unhealthy so that its group replaces it). Nothing is waited for then, and the task does not fail.
+  - The host is the one that the task is for, or that it is delegated to.
   - Changes nothing; it does the same in check mode. This is an action plugin.
 options:
   region:

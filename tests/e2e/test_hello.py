@@ -253,9 +253,16 @@ def test_a_killed_host_is_replaced_and_the_number_of_hosts_is_one_variable(syste
             system.play(verb, flotilla_fleets=wanted, **more).succeeded()
         system.healthy(3)
         assert len(system.instances()) == 3
-        system.play("provision", flotilla_fleets=TWO_HOSTS).succeeded()
-        wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
+        # The one that goes is the first that provisioning would ask to reach the database.
+        first, *others = sorted(system.instances())
+        scaling, (group,) = system.client("autoscaling"), system.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
+        protected = {"AutoScalingGroupName": group["AutoScalingGroupName"], "InstanceIds": others}
+        scaling.set_instance_protection(**protected, ProtectedFromScaleIn=True)
+        shrunk = system.play("provision", flotilla_fleets=TWO_HOSTS).succeeded()
+        assert shrunk.seconds < 120, "provisioning has waited for a host that leaves"
+        wait_for("two hosts", lambda: sorted(system.instances()) == others, 180)
         system.healthy(2)
+        scaling.set_instance_protection(**protected, ProtectedFromScaleIn=False)
     assert system.versions() == {"v3"}
 
 
