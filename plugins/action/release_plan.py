@@ -14,6 +14,7 @@ from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets impor
 from ansible_collections.flotilla.ec2.plugins.modules.release_plan import DOCUMENTATION
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
 
+SEEN = ("release", "digest", "running", "prepared", "current", "settled")  # of what service_info says
 EXPECTED_FROM = 6  # so many records tell how long a release is likely to take
 
 
@@ -130,7 +131,7 @@ class ActionModule(ReleaseAction):
         seen = {}
         for host, row in (arguments["seen"] or {}).items():
             known = (row.get("services") or {}).get(name) or {}
-            seen[host] = {**row, **{key: known.get(key) for key in ("release", "digest", "running", "prepared")}, "target": targets.get(host)}
+            seen[host] = {**row, **{key: known.get(key) for key in SEEN}, "target": targets.get(host)}
         made = plan.make(request, seen, arguments["min_healthy"])
         if made.traffic and made.traffic["watched"] and (alarms := list(made.traffic["limits"]["alarms"] or [])):
             made.problems += traffic.alarm_problems(alarms, traffic.alarm_states(api.client("cloudwatch", request["region"]), alarms))
@@ -142,6 +143,7 @@ class ActionModule(ReleaseAction):
         migration = None if made.problems else plan.migration_of(request, made.number, made.steps, made.acting)
         final = plan.irreversible(request, made.number, migration)
         noted = {"irreversible": final, "lock_taken_from": arguments["taken_from"]}
+        hooked = set(arguments["hooks"])
         outcome: dict[str, Any] = {
             "changed": self.check and bool(made.batches or (made.traffic or {}).get("shares")),
             "diff": {
@@ -159,6 +161,10 @@ class ActionModule(ReleaseAction):
                 "rolling": rolling,
                 "batched": [] if made.traffic else rolling,
                 "colouring": rolling if made.traffic else [],
+                # A warm colour is not touched before the traffic goes over to it, but for the hosts' own steps.
+                "starting": rolling if made.traffic and {"before_host", "before_traffic"} & hooked else made.starting if rolling else [],
+                "idling": bool(rolling and made.traffic and (made.traffic["free"] or made.traffic["occupied"])),
+                "hooked": sorted(hooked),
                 "traffic": made.traffic,
                 "instance": name,
                 "port": made.traffic["ports"][made.traffic["colour"]] if made.traffic else to["configuration"].get("port"),

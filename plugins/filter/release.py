@@ -59,7 +59,9 @@ def _ends(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) ->
     ends = {}
     for host in plan["rolling"]:
         variables = hostvars[host]
-        looked = ((variables.get("__release_looked") or {}).get("services") or {}).get(plan["instance"]) or {}
+        # Two colours are looked at again when the host is told which of them serves.
+        last = variables.get("__release_settled" if plan.get("traffic") else "__release_looked") or {}
+        looked = (last.get("services") or {}).get(plan["instance"]) or {}
         logs = variables.get("__release_logs") or {}
         ends[host] = {
             "outcome": variables.get("__release_outcome"),
@@ -73,7 +75,7 @@ def _ends(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) ->
             "steps": _steps(variables),
         }
         if plan.get("traffic"):
-            ends[host] |= {"failure": _failure(variables), "stranded": _unsettled(variables)}
+            ends[host] |= {"failure": _failure(variables) if host in plan["starting"] else "", "stranded": _unsettled(variables)}
     return ends
 
 
@@ -152,7 +154,7 @@ def _failure(variables: Mapping[str, Any]) -> str:
 
 def _unsettled(variables: Mapping[str, Any]) -> str:
     """What could not be done on a host after a shift, or an empty text."""
-    rows = [variables.get(name) or {} for name in ("__release_told", "__release_retired")]
+    rows = [variables.get(name) or {} for name in ("__release_settled", "__release_retired")]
     reasons = [str(row["msg"]) for row in rows if row.get("msg") and row.get("failed_when_result") is False]
     return "; ".join([*reasons, *([str(variables["__release_unsettled"])] if variables.get("__release_unsettled") else [])])
 
@@ -161,6 +163,19 @@ def release_failures(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]]
     """Host → why the colour did not start there, of those on which it did not."""
     failures = {host: _failure(hostvars[host]) for host in hosts}
     return {host: reason for host, reason in failures.items() if reason}
+
+
+def release_colouring(control: Mapping[str, Any], stage: str) -> list[str]:
+    """The hosts that a play of a release with two colours is for, by what the control node has found out: C(start) or C(start_hooked) before the traffic
+    goes over; after it C(settle) and C(hooked) when it has, else C(failed). A play for no host costs nothing, a skipped task a process for each host."""
+    plan = (control.get("__release_made") or {}).get("plan") or {}
+    hooked = set(plan.get("hooked") or [])
+    if stage in ("start", "start_hooked"):
+        own = not hooked.isdisjoint(("before_host", "before_traffic"))
+        return list(plan.get("starting") or []) if own == (stage == "start_hooked") else []
+    shifted = ((control.get("__release_shifted") or {}).get("shift") or {}).get("outcome") == "shifted"
+    wanted = {"settle": shifted, "hooked": shifted and not hooked.isdisjoint(("after_traffic", "after_host")), "failed": not shifted}[stage]
+    return list(plan.get("colouring") or []) if wanted else []
 
 
 def release_doomed(traffic: Mapping[str, Any], shifted: Mapping[str, Any], drain_seconds: int) -> dict[str, Any]:
@@ -249,6 +264,7 @@ class FilterModule:
             "boot_pattern": boot_pattern,
             "certificate_for": certificate_for,
             "console_command": console_command,
+            "release_colouring": release_colouring,
             "release_hook_problems": release_hook_problems,
             "release_doomed": release_doomed,
             "release_failures": release_failures,

@@ -62,6 +62,11 @@ options:
   min_healthy:
     description: How many hosts must stay in service, instead of the service's own C(min_healthy).
     type: int
+  hooks:
+    description: The points of the release at which the user's own tasks are run.
+    type: list
+    elements: str
+    default: []
   lock_note:
     description: What there is to say of the lock, for the page that is printed - who holds it, or whom it was taken from.
     type: str

@@ -39,18 +39,20 @@ RETURN = r"""
 services:
   description:
     - By name, C(release) and C(digest) of the running container, C(running), C(unit) (systemd's ActiveState), C(container_id), C(started_at),
-      C(prepared) (numbers of the releases that could be started).
+      C(prepared) (numbers of the releases that could be started), C(current) (the release that a start of the unit would start) and C(settled) (that
+      is what runs, a reboot of the host changes nothing, and nobody is about to stop it).
   returned: always
   type: dict
   sample:
-    web: {release: 2, digest: "sha256:1f…", running: true, unit: active, container_id: 3f…, started_at: "2026-01-01T10:00:00Z", prepared: [1, 2]}
+    web: {release: 2, digest: "sha256:1f…", running: true, unit: active, container_id: 3f…, started_at: "2026-01-01T10:00:00Z", prepared: [1, 2],
+          current: 2, settled: true}
 """
 
 import time
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flotilla.ec2.plugins.module_utils.service import host, state
+from ansible_collections.flotilla.ec2.plugins.module_utils.service import look
 from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import Layout
 
 
@@ -71,11 +73,7 @@ def main() -> None:
     while boots() and time.monotonic() < deadline:
         time.sleep(0.5)
     names = module.params["services"] if module.params["services"] is not None else known()
-    layouts = {name: Layout(name) for name in names}
-    containers = host.inspect([one.container for one in layouts.values()])
-    units = host.units([one.unit_name for one in layouts.values()])
-    services = {name: state.described(containers.get(one.container), units.get(one.unit_name), one.prepared()) for name, one in layouts.items()}
-    module.exit_json(changed=False, services=services)
+    module.exit_json(changed=False, services=look.services([Layout(name) for name in names]))
 
 
 if __name__ == "__main__":

@@ -14,17 +14,25 @@ description:
     answers on the host. An older release that still lies ready is activated in the same way.
   - V(stopped) ends and disables the unit; releases stay ready.
   - V(retired) does the same after a while, on the host's own account, or when the host reboots before; V(active) calls it off.
+  - V(live) is for a service with two colours, when the one that O(name) names takes the traffic. It is noted on the host, its retirement called off,
+    O(retired) retired, all in one call that also tells what it runs.
   - V(absent) removes the service with its releases, images and data.
 options:
   name:
-    description: The service.
+    description: The service; of one with two colours, the colour's name on the host.
     type: str
     required: true
   state:
     description: What shall be.
     type: str
-    choices: [prepared, active, stopped, retired, absent]
+    choices: [prepared, active, stopped, retired, live, absent]
     required: true
+  service:
+    description: With V(live), the service that O(name) is a colour of. Needed then.
+    type: str
+  retired:
+    description: With V(live), the colour that is not needed any more.
+    type: str
   release:
     description: The release's number. Needed for V(prepared) and V(active).
     type: int
@@ -61,7 +69,7 @@ options:
     type: str
     default: /
   after_seconds:
-    description: How long V(retired) waits.
+    description: How long V(retired) waits, and O(retired).
     type: int
     default: 0
   start_seconds:
@@ -95,6 +103,10 @@ logs:
   returned: when a release did not start
   type: list
   elements: str
+services:
+  description: What O(name) does now, as M(flotilla.ec2.service_info) says it.
+  returned: with V(live)
+  type: dict
 seconds:
   description: How long the service took to answer.
   returned: when a release was started
@@ -106,7 +118,7 @@ import time
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.flotilla.ec2.plugins.module_utils.service import host, state
+from ansible_collections.flotilla.ec2.plugins.module_utils.service import host, look, state
 from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import RELEASE_FILE, Layout, difference
 
 POLL_SECONDS = 0.2
@@ -149,11 +161,10 @@ def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     """Start a prepared release, unless it runs."""
     number = module.params["release"]
     before = host.inspect([layout.container]).get(layout.container) or {}
-    units = host.units([layout.unit_name, retirement(layout)])
+    units = host.units([layout.unit_name, layout.retirement])
     unit = units.get(layout.unit_name, {})
-    if units.get(retirement(layout), {}).get("ActiveState") == "active" and not module.check_mode:
-        host.systemctl("stop", retirement(layout))
-        host.systemctl("enable", "--quiet", layout.unit_name)
+    if units.get(layout.retirement, {}).get("ActiveState") == "active" and not module.check_mode:
+        call_off(layout)
     seen = state.described(before, unit, layout.prepared())
     wanted = layout.configuration(number)
     runs = layout.current() == number and wanted and state.configured(before) == wanted and seen["unit"] == "active"
@@ -183,12 +194,13 @@ def wait_for_answer(module: AnsibleModule, layout: Layout, number: int, before: 
     steady = ("", 0.0)  # the container that runs, and since when it was seen to
     while True:
         container = host.inspect([layout.container]).get(layout.container) or {}
-        unit = host.units([layout.unit_name]).get(layout.unit_name, {})
-        started = unit.get("ActiveState") == "active" and unit.get("InvocationID") != invocation
-        if not (started and state.configured(container) == wanted):
+        if state.configured(container) != wanted:
             steady = ("", 0.0)
         elif container["Id"] != steady[0]:
-            steady = (container["Id"], time.monotonic())
+            # systemd is not asked as long as there is nothing that it could have started: many hosts ask at once.
+            unit = host.units([layout.unit_name]).get(layout.unit_name, {})
+            started = unit.get("ActiveState") == "active" and unit.get("InvocationID") != invocation
+            steady = (container["Id"], time.monotonic()) if started else ("", 0.0)
         if steady[0] and probed(module, time.monotonic() - steady[1]):
             return round(time.monotonic() - began, 1)
         if container.get("Id", before) != before and (reason := state.exit_reason(container)):
@@ -236,14 +248,15 @@ def stop(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     return {"changed": True}
 
 
-def retirement(layout: Layout) -> str:
-    """The timer that stops a service later."""
-    return f"{layout.container}-retire.timer"
+def call_off(layout: Layout) -> None:
+    """Have a service go on that was to be stopped later."""
+    host.systemctl("stop", layout.retirement)
+    host.systemctl("enable", "--quiet", layout.unit_name)
 
 
 def retire(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     """Stop the service after a while, whether or not anybody watches then."""
-    after, timer = module.params["after_seconds"], retirement(layout)
+    after, timer = module.params["after_seconds"], layout.retirement
     units = host.units([layout.unit_name, timer])
     if not after or units.get(layout.unit_name, {}).get("ActiveState", "inactive") == "inactive":
         return stop(module, layout)
@@ -259,6 +272,22 @@ def retire(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
         # The timer does not outlive a reboot; a service that is not started then is retired too.
         layout.wanted.unlink(missing_ok=True)
     return {"changed": True}
+
+
+def enliven(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
+    """The colour that takes the traffic is known on the host and nobody is about to stop it; the other one is, if it is not needed any more."""
+    changed = False
+    if host.units([layout.retirement]).get(layout.retirement, {}).get("ActiveState") == "active":
+        changed = True
+        if not module.check_mode:
+            call_off(layout)
+    service = Layout(module.params["service"], layout.root)
+    changed = service.live_instance() != layout.service or changed
+    if not module.check_mode:
+        service.tell_live(layout.service)
+    if module.params["retired"]:
+        changed = retire(module, Layout(module.params["retired"], layout.root))["changed"] or changed
+    return {"changed": changed, "services": look.services([layout])}
 
 
 def remove(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
@@ -281,7 +310,9 @@ def main() -> None:
     module = AnsibleModule(
         {
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "required": True, "choices": ["prepared", "active", "stopped", "retired", "absent"]},
+            "state": {"type": "str", "required": True, "choices": ["prepared", "active", "stopped", "retired", "live", "absent"]},
+            "service": {"type": "str"},
+            "retired": {"type": "str"},
             "release": {"type": "int"},
             "image": {"type": "str"},
             "files": {"type": "dict"},
@@ -294,10 +325,10 @@ def main() -> None:
             "after_seconds": {"type": "int", "default": 0},
             "start_seconds": {"type": "int", "default": 60},
         },
-        required_if=[("state", "prepared", ["release", "image", "files"]), ("state", "active", ["release"])],
+        required_if=[("state", "prepared", ["release", "image", "files"]), ("state", "active", ["release"]), ("state", "live", ["service"])],
         supports_check_mode=True,
     )
-    act = {"prepared": prepare, "active": activate, "stopped": stop, "retired": retire, "absent": remove}[module.params["state"]]
+    act = {"prepared": prepare, "active": activate, "stopped": stop, "retired": retire, "live": enliven, "absent": remove}[module.params["state"]]
     try:
         module.exit_json(**act(module, Layout(module.params["name"])))
     except host.HostError as error:

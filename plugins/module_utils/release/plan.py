@@ -3,7 +3,7 @@
 """What a release will do, decided from what was asked, what is recorded and what was seen on the hosts. No input or output here.
 
 The words used throughout: a *request* is what was asked for with what the registry and the records say of it; a *plan* is that plus the
-hosts; a *seen* host is C({reachable, message, release, digest, running, prepared, zone, target}).
+hosts; a *seen* host is C({reachable, message, release, digest, running, prepared, current, settled, zone, target}).
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ def number_for(digest: str, checksum: str, pointer: Document | None, unfinished:
 
 
 def on_release(host: Document, number: int, digest: str) -> bool:
-    """Whether the host runs this release now."""
-    return bool(host.get("running")) and host.get("release") == number and host.get("digest") in (None, "", digest)
+    """Whether the host runs this release now, and would start it again: a run that was killed may have changed the one and not the other."""
+    runs = bool(host.get("running")) and host.get("release") == number and host.get("digest") in (None, "", digest)
+    return runs and host.get("current") in (None, number)
 
 
 def step_of(host: Document, number: int, digest: str, balanced: bool) -> str:
@@ -263,6 +264,11 @@ class Plan:
         if self.traffic and self.traffic["shares"]:
             return False
         return not self.problems and bool(pointer) and int(pointer["number"]) == self.number and all(step == "nothing" for step in self.steps.values())
+
+    @property
+    def starting(self) -> list[str]:
+        """Of a service with two colours, the hosts on which the colour is started, or was not left as a warm one is."""
+        return [host for host, step in self.steps.items() if step == "release" or not self.seen[host].get("settled")] if self.traffic else []
 
     @property
     def acting(self) -> list[str]:

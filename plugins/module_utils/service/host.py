@@ -8,12 +8,11 @@ import json
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
 HELPER = "/usr/local/lib/flotilla/host.py"
+SOCKET = "/var/run/docker.sock"
 CREDENTIALS = "/run/flotilla/docker"  # tmpfs; there only while an image is pulled
 COMMAND_SECONDS = 120
 PULL_SECONDS = 600
@@ -34,10 +33,31 @@ def run(arguments: list[str], timeout: float = COMMAND_SECONDS) -> tuple[int, st
     return done.returncode, done.stdout, done.stderr
 
 
+def engine(path: str, timeout: float = COMMAND_SECONDS) -> tuple[int, bytes]:
+    """(status, body) of what the docker engine answers a GET with, over its socket: its program takes ten times as long. OSError when it cannot be asked."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(timeout)
+        connection.connect(SOCKET)
+        # By HTTP/1.0 the answer is one piece and ends with the connection.
+        connection.sendall(f"GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    head, _blank, body = answer.partition(b"\r\n\r\n")
+    status = head.split(b" ", 2)[1:2]
+    if not (status and status[0].isdigit()):
+        raise OSError(f"the docker engine answers {path} with {head[:100]!r}")
+    return int(status[0]), body
+
+
 def inspect(names: list[str]) -> dict[str, dict[str, Any]]:
     """Container name → what docker says of it, for those that exist; {} without a docker engine."""
     if not names:
         return {}
+    try:
+        answers = [engine(f"/containers/{name}/json") for name in names]
+        if all(status in (200, 404) for status, _body in answers):
+            return {one["Name"].lstrip("/"): one for one in (json.loads(body) for status, body in answers if status == 200)}
+    except (OSError, ValueError):
+        pass  # its program may know another way to it
     _code, output, _errors = run(["docker", "container", "inspect", *names])
     try:
         found = json.loads(output or "[]")
@@ -56,6 +76,12 @@ def units(names: list[str]) -> dict[str, dict[str, str]]:
 
 
 def has_image(image: str) -> bool:
+    try:
+        status, _body = engine(f"/images/{image}/json")
+        if status in (200, 404):
+            return status == 200
+    except OSError:
+        pass
     return run(["docker", "image", "inspect", "--format", "{{.Id}}", image])[0] == 0
 
 
@@ -107,6 +133,10 @@ def systemctl(*arguments: str) -> None:
 
 def answers(port: int, path: str, timeout: float = 2.0) -> int | None:
     """The status that a service on this host answers a path with; None when it does not answer."""
+    # To import it takes as long as all the rest, and most programs ask nobody.
+    import urllib.error
+    import urllib.request
+
     try:
         with urllib.request.build_opener().open(f"http://127.0.0.1:{port}{path}", timeout=timeout) as answer:
             return int(answer.status)

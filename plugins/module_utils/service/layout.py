@@ -4,6 +4,7 @@
 
 /etc/flotilla/<service>/releases/<number>/     everything that a release fixes: unit, environment, names of secrets; written once, whole or not at all
 /etc/flotilla/<service>/current                link to the release that the unit starts
+/etc/flotilla/<service>/live                   with two colours, the name of the one that serves
 /etc/systemd/system/flotilla-<service>.service link to the unit of that release
 """
 
@@ -28,14 +29,16 @@ class Layout:
     """The paths of one service. `root` is the root of the file system, another one in tests."""
 
     def __init__(self, service: str, root: str | Path = "/") -> None:
-        self.service = service
+        self.service, self.root = service, root
         self.unit_name = f"flotilla-{service}.service"
         self.container = f"flotilla-{service}"
+        self.retirement = f"{self.container}-retire.timer"  # the timer that stops the service later
         self.directory = Path(root, "etc/flotilla", service)
         self.releases = self.directory / "releases"
         self.link = self.directory / "current"
         self.unit = Path(root, "etc/systemd/system", self.unit_name)
         self.wanted = self.unit.parent / "multi-user.target.wants" / self.unit_name  # that the host starts it when it boots
+        self.live = self.directory / "live"  # of a service with two colours: the name of the one that serves
         self.run = Path(root, "run/flotilla", service)
         self.data = Path(root, "var/lib/flotilla", service)
 
@@ -102,6 +105,23 @@ class Layout:
         """Make a release the current one, atomically; returns whether anything changed (then systemd must read its units again)."""
         changed = point(self.link, f"releases/{number}")
         return point(self.unit, str(Path("/etc/flotilla", self.service, "current", self.unit_name))) or changed
+
+    def live_instance(self) -> str:
+        """Of a service with two colours, the one that serves as far as the host knows."""
+        try:
+            return self.live.read_text(encoding="utf-8").strip()
+        except OSError:
+            return ""
+
+    def tell_live(self, instance: str) -> None:
+        """Note which colour serves, whole or not at all."""
+        if self.live_instance() == instance:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
+        scratch = self.live.with_name(".live.new")
+        scratch.write_text(f"{instance}\n", encoding="utf-8")
+        scratch.chmod(FILE_MODE)
+        scratch.replace(self.live)
 
     def surplus(self, keep: int, spared: set[int]) -> list[int]:
         """The oldest releases beyond `keep`, the spared ones never among them."""

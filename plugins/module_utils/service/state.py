@@ -34,6 +34,12 @@ def configured(container: dict[str, Any] | None) -> str | None:
     return (container.get("Config", {}).get("Labels") or {}).get(LABEL_CONFIGURATION)
 
 
+def settled(container: dict[str, Any] | None, unit: dict[str, str] | None, configuration: str | None, enabled: bool, retiring: bool) -> bool:
+    """Whether what runs is just what a restart of it or of the host would start, and nobody is about to stop it."""
+    wanted = configuration is not None and configured(container) == configuration
+    return wanted and (unit or {}).get("ActiveState") == "active" and enabled and not retiring
+
+
 def exit_reason(container: dict[str, Any] | None) -> str:
     """How a container ended, as part of a sentence; empty while it runs or when there is none."""
     state = (container or {}).get("State") or {}

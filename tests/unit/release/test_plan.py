@@ -339,3 +339,25 @@ def test_two_colours_do_not_go_with_what_cannot_be_undone() -> None:
     seen = {"i-1": host(), "i-2": host()}
     assert any("strategy: rolling" in text for text in plan.make(final(service=coloured, weights={"b": 100}, outputs=outputs), seen).problems)
     assert plan.make(final(service=coloured, weights={"b": 100}, outputs=outputs, irreversible=False), seen).problems == []
+
+
+def test_a_link_that_a_killed_run_has_moved_is_put_right() -> None:
+    """The container is the old release's still; a reboot would start the new one."""
+    asked = request(unfinished={"number": 2, "digest": NEW, "tag": "v2"})
+    asked["to"] |= {"number": 1, "digest": OLD, "tag": "v1"}
+    assert plan.make(asked, {"i-1": host(current=2), "i-2": host(current=1)}).steps == {"i-1": "release", "i-2": "nothing"}
+
+
+def test_which_hosts_a_colour_is_started_on() -> None:
+    """Where it does not run, and where a warm one is about to be stopped or would not come back."""
+    colours = {"blue": {"instance": "web", "port": 8080}, "green": {"instance": "web-green", "port": 8081}}
+    asked = request(verb="rollback", weights={"b": 0, "g": 100})
+    asked["from"] |= {"number": 2, "colour": "green"}
+    asked["to"] |= {"number": 1, "digest": OLD}
+    asked["outputs"] = {"target_groups": {"web": "b", "web-green": "g"}, "rules": {"web": "rule"}}
+    asked["service"] = {**SERVICE, "colours": colours, "release": {"weights": [100], "bake_seconds": 0}}
+    seen = {"i-1": host(settled=True), "i-2": host(settled=False), "i-3": host(None), "i-4": host(settled=True, target=GONE)}
+    made = plan.make(asked, seen)
+    assert made.steps == {"i-1": "nothing", "i-2": "nothing", "i-3": "release", "i-4": "register"}
+    assert made.starting == ["i-2", "i-3"] and made.traffic and made.traffic["shares"] == [100]
+    assert plan.make(request(), {"i-1": host()}).starting == [], "of a service without colours"

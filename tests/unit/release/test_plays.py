@@ -41,12 +41,13 @@ class ActionModule(ActionBase):
         if name == "release_newcomers":
             return {"changed": False, "hosts": [], "gone": [one for one in told["known"] if one in task_vars["fake_ended"]]}
         shift = {"outcome": "failed", "reason": ""} if told.get("failures") else {"outcome": "shifted", "steps": [{"share": 100, "seconds": 1.0}]}
-        found = {"shift": shift, "health": {"state": "healthy"}, "services": {"web": {"release": 2}}, "hosts": [], "record": {"outcome": told.get("outcome")}}
+        services = {told.get("name") or "web": {"release": 2}}
+        found = {"shift": shift, "health": {"state": "healthy"}, "services": services, "hosts": [], "record": {"outcome": told.get("outcome")}}
         return {"changed": True, "at": time.time(), "seconds": 0.1, **found}
 """
 
 
-def plays(**more: Any) -> list[dict[str, Any]]:
+def plays(hooks: dict[str, str], **more: Any) -> list[dict[str, Any]]:
     """The plays from the first batch on, behind one that sets what those before them have found out."""
     written = yaml.safe_load((ROOT / "playbooks/plays/rolling.yml").read_text(encoding="utf-8"))
     first = next(number for number, play in enumerate(written) if play["name"].startswith("Roll, "))
@@ -57,6 +58,7 @@ def plays(**more: Any) -> list[dict[str, Any]]:
     batches = [*([sorted(lost)] if lost else []), live[:1], live[1:]]
     rolling = [host for batch in batches for host in batch]
     plan = {
+        "starting": [], "idling": False, "hooked": sorted(hooks),
         "number": 2, "steps": {host: "lost" if host in lost else "release" for host in HOSTS}, "batches": batches, "sizes": [len(batch) for batch in batches],
         "rolling": rolling, "batched": rolling, "colouring": [], "traffic": None, "instance": "web", "port": 80, "lost": lost, "max_failures": 0,
         "auto_revert": True, "pauses": dict.fromkeys(HOSTS, 0), "draining": dict.fromkeys(HOSTS, True), "recreate": False, "irreversible": {}, "minimum": 1,
@@ -93,14 +95,13 @@ def released(
     shutil.copy(ROOT / "galaxy.yml", collection)
     for name in REPLACED:
         (collection / "plugins" / "action" / f"{name}.py").write_text(STUB.replace("NAME", name))
-    (directory / "play.yml").write_text(yaml.safe_dump(plays(**more), sort_keys=False))
+    (directory / "play.yml").write_text(yaml.safe_dump(plays(hooks or {}, **more), sort_keys=False))
     (directory / "hosts").write_text(
         f"[all:vars]\nansible_connection=local\nansible_python_interpreter={sys.executable}\n[all]\nlocalhost\n" + "\n".join(HOSTS)
     )
     (directory / "ansible.cfg").write_text("[defaults]\ninject_facts_as_vars = false\n")
     (directory / "web").mkdir()
     variables = {
-        "__release_directory": str(directory),
         "fake_calls": str(directory / "calls"),
         "fake_bad": bad,
         "fake_gone": gone,
@@ -184,7 +185,24 @@ def two_colours() -> dict[str, Any]:
         "instances": {"blue": "web", "green": "web-green"},
         "retire_after_seconds": None, "occupied": False, "now": 0, "watched": False, "bake_seconds": 0, "limits": {}, "free": HOSTS, "rule": "arn",
     }  # fmt: skip
-    return {"traffic": traffic, "instance": "web-green", "batched": [], "colouring": HOSTS}
+    return {"traffic": traffic, "instance": "web-green", "batched": [], "colouring": HOSTS, "starting": HOSTS, "idling": True}
+
+
+@pytest.mark.parametrize("starting", [[], ["i-2"]], ids=["all warm", "one not as it was left"])
+def test_a_warm_colour_is_not_touched_before_it_has_the_traffic(tmp_path: Path, starting: list[str]) -> None:
+    """One call to each host, after the shift, which also says what it runs."""
+    done, result = released(tmp_path, [], ["i-3"] if not starting else [], **two_colours() | {"starting": starting, "idling": False})
+    assert (result["outcome"], ends(result)) == ("succeeded", dict.fromkeys(HOSTS, "released"))
+    assert sorted(row for row in done if row[2] == "active") == [(host, "service_release", "active", 2) for host in starting]
+    assert sorted(row[0] for row in done if row[2] == "live") == HOSTS
+    assert {row[2] for row in done} <= {"active", "live"}
+
+
+def test_a_colour_that_does_not_start_on_a_host_gets_no_traffic(tmp_path: Path) -> None:
+    done, result = released(tmp_path, ["i-2"], [], **two_colours())
+    assert (result["outcome"], result["exit_code"], ends(result)) == ("failed", 20, dict.fromkeys(HOSTS, "kept"))
+    assert "failed on i-2: release 2 did not start" in result["message"]
+    assert sorted(row[0] for row in done if row[2] == "retired") == HOSTS and not [row for row in done if row[2] == "live"]
 
 
 @pytest.mark.parametrize(

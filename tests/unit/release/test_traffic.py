@@ -409,7 +409,7 @@ def test_a_host_on_which_it_did_not_start_is_named_with_its_words() -> None:
 def test_what_the_hosts_said_is_in_the_verdict() -> None:
     """By the variables that the plays leave behind."""
     found = decided(4, 0, pointer=BLUE)
-    plan = {"number": 4, "rolling": HOSTS, "traffic": found, "instance": "web-green", "result": {"service": "web", "tag": "v4", "from": 3}}
+    plan = {"number": 4, "rolling": HOSTS, "starting": HOSTS, "traffic": found, "instance": "web-green", "result": {"service": "web", "tag": "v4", "from": 3}}
     hostvars: dict[str, dict[str, Any]] = {
         "localhost": {"__release_shifted": {"shift": {"outcome": "failed", "reason": "", "steps": []}, "at": 3.0}},
         "i-1": {"__release_activated": {"changed": True}, "__release_retired": {"changed": False, "failed_when_result": False, "msg": "systemd is away"}},
@@ -419,6 +419,22 @@ def test_what_the_hosts_said_is_in_the_verdict() -> None:
     message = release.release_verdict(plan, hostvars)["result"]["message"]
     for text in ("failed on i-2: it has ceased to answer: no route", "| boom", "i-1 serves as before, on blue. systemd is away"):
         assert text in message, message
+
+
+def test_which_hosts_the_plays_are_for() -> None:
+    """No play is for a host that it would do nothing with."""
+    stages = ("start", "start_hooked", "settle", "hooked", "failed")
+
+    def hosts(hooked: list[str], shifted: dict[str, Any] | None) -> list[list[str]]:
+        plan = {"starting": ["i-2"], "colouring": HOSTS, "hooked": hooked}
+        control = {"__release_made": {"plan": plan}} | ({} if shifted is None else {"__release_shifted": shifted})
+        return [release.release_colouring(control, stage) for stage in stages]
+
+    assert hosts(["before_lock"], {"shift": {"outcome": "shifted"}}) == [["i-2"], [], HOSTS, [], []]
+    assert hosts(["after_host", "before_host"], {"shift": {"outcome": "shifted"}}) == [[], ["i-2"], HOSTS, HOSTS, []]
+    for shifted in (None, {}, {"shift": {"outcome": "breached"}}):
+        assert hosts(["after_host", "before_host"], shifted) == [[], ["i-2"], [], [], HOSTS]
+    assert not any(release.release_colouring({}, stage) for stage in stages)
 
 
 def test_which_colour_is_stopped_and_when() -> None:

@@ -66,6 +66,27 @@ def test_twice_in_check_mode_or_stopped_already_it_does_nothing(
     assert host.commands == []
 
 
+@pytest.mark.parametrize("check", [False, True])
+def test_the_colour_that_serves_is_known_and_goes_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, check: bool) -> None:
+    """In one call: noted on the host, its own retirement called off, the other one's begun; and what it runs."""
+    host = Host(timer="active")
+    host.states |= {"flotilla-web.service": "active", "flotilla-web-retire.timer": "inactive"}
+    for name in ("units", "inspect", "run", "systemctl"):
+        monkeypatch.setattr(service_release.host, name, getattr(host, name))
+    params = {"service": "web", "retired": "web", "after_seconds": 60}
+    module: Any = SimpleNamespace(params=params, check_mode=check)
+    done = service_release.enliven(module, Layout("web-green", tmp_path))
+    assert done["changed"] and done["services"]["web-green"]["settled"] is False
+    live = tmp_path / "etc/flotilla/web/live"
+    assert not (host.commands or live.exists()) if check else live.read_text() == "web-green\n"
+    if not check:
+        assert host.commands[:2] == [["systemctl", "stop", TIMER], ["systemctl", "enable", "--quiet", UNIT]]
+        assert host.commands[2][:3] == ["systemd-run", "--quiet", "--unit=flotilla-web-retire"]
+        host.states[TIMER] = "inactive"
+        params["retired"] = ""
+        assert not service_release.enliven(module, Layout("web-green", tmp_path))["changed"], "the same again changes nothing"
+
+
 def test_starting_it_calls_that_off(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
     host = Host(timer="active")
     for name in ("units", "inspect", "systemctl"):

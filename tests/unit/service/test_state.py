@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socketserver
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +34,20 @@ def test_a_configuration_is_that_of_what_runs() -> None:
     assert state.configured({**RUNNING, **labels}) == "abc"
     assert state.configured({"State": {"Running": False}, **labels}) is None
     assert state.configured(None) is None
+
+
+def test_what_is_settled_stays_as_it_is() -> None:
+    runs = {**RUNNING, "Config": {"Labels": {"flotilla.configuration": "abc"}}}
+    active = {"ActiveState": "active"}
+    assert state.settled(runs, active, "abc", True, False)
+    for other in (
+        (runs, active, "def", True, False),
+        (runs, active, None, True, False),
+        (runs, active, "abc", False, False),
+        (runs, active, "abc", True, True),
+    ):
+        assert not state.settled(*other), "a restart would start another one, a reboot none, or a timer ends it"
+    assert not state.settled(runs, {"ActiveState": "failed"}, "abc", True, False) and not state.settled(None, active, "abc", True, False)
 
 
 @pytest.mark.parametrize("container", [None, {**RUNNING, "State": {"Running": False, "Status": "exited", "ExitCode": 1}}])
@@ -68,7 +85,30 @@ def answers(monkeypatch: pytest.MonkeyPatch, script: dict[str, tuple[int, str, s
     return seen
 
 
+def test_the_engine_is_asked_over_its_socket(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What there is, what there is not; its program where the answer makes no sense."""
+    known = {"/containers/flotilla-web/json": (200, '{"Name": "/flotilla-web", "Id": "3f"}'), "/images/r/web@sha256:1/json": (200, "{}")}
+    monkeypatch.setattr(host, "SOCKET", str(tmp_path / "docker.sock"))
+    seen = answers(monkeypatch, {"docker": (1, "[]", "")})
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            path = self.rfile.readline().split()[1].decode()
+            status, body = known.get(path, (404, "{}"))
+            self.wfile.write(f"HTTP/1.0 {status} said\r\nA: b\r\n\r\n{body}".encode())
+
+    with socketserver.ThreadingUnixStreamServer(host.SOCKET, Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert host.inspect(["flotilla-web", "flotilla-api"]) == {"flotilla-web": {"Name": "/flotilla-web", "Id": "3f"}}
+        assert host.has_image("r/web@sha256:1") and not host.has_image("r/web@sha256:2")
+        assert seen == []
+        known["/containers/flotilla-web/json"] = (500, "")
+        assert host.inspect(["flotilla-web"]) == {} and seen[0][:3] == ["docker", "container", "inspect"]
+        server.shutdown()
+
+
 def test_a_host_without_docker_and_systemd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "SOCKET", "/nowhere/docker.sock")
     answers(monkeypatch, {"docker": (127, "", "docker: not installed"), "systemctl": (127, "", "")})
     assert host.inspect(["flotilla-web"]) == {}
     assert host.units(["flotilla-web.service"]) == {}
