@@ -8,17 +8,18 @@ modules do: a third of a second of a processor for each host and task. A module 
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import spec_of
 
 PLUGINS = Path(__file__).resolve().parents[1]
 PACKAGE = "ansible_collections.flotilla.ec2.plugins"
 UTILS = ("host", "layout", "state", "look")  # each after those that it imports
-# Debian's own first, as the helper of the hosts has it.
-PYTHON = "python=/usr/bin/python3; [ -x $python ] || python=python3; $python -I -"
+DISCOVERED = ("", "auto", "auto_legacy", "auto_silent", "auto_legacy_silent")  # to look for a Python takes longer than the program
 ANSWER = "flotilla-answer:"
 LIBRARY = f'''
 import json, sys
@@ -59,12 +60,19 @@ sys.modules["flotilla_module"].main()
 """
 
 
-def program(module: str, params: dict[str, Any], check: bool) -> bytes:
+def program(module: str, params: dict[str, Any], check: bool, utils: tuple[str, ...] = UTILS) -> bytes:
     """The program that does on a host what a module does with these arguments. ASCII, whatever the host's locale."""
     sources = [("ansible.module_utils.basic", LIBRARY)]
-    sources += [(f"{PACKAGE}.module_utils.service.{name}", (PLUGINS / f"module_utils/service/{name}.py").read_text(encoding="utf-8")) for name in UTILS]
+    sources += [(f"{PACKAGE}.module_utils.service.{name}", (PLUGINS / f"module_utils/service/{name}.py").read_text(encoding="utf-8")) for name in utils]
     given = {"params": params, "check": check, "sources": sources, "module": (PLUGINS / f"modules/{module}.py").read_text(encoding="utf-8")}
     return PROGRAM.format(given=ascii(json.dumps(given))).encode("ascii")
+
+
+def command(python: str | None) -> str:
+    """How a host runs a program: with the Python that its user has set (ansible_python_interpreter, interpreter_python), else Debian's own."""
+    if (python or "") not in DISCOVERED:
+        return f"{shlex.quote(str(python))} -I -"
+    return "python=/usr/bin/python3; [ -x $python ] || python=python3; $python -I -"
 
 
 def answer(outcome: dict[str, Any]) -> dict[str, Any]:
@@ -82,11 +90,15 @@ class ProgramAction(ActionBase):
     TRANSFERS_FILES = False
     DOCUMENTATION = ""
     MODULE = ""
+    UTILS = UTILS
     REQUIRED_IF: tuple[tuple[str, str, list[str]], ...] = ()
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         outcome = super().run(tmp, task_vars)
         _validation, params = self.validate_argument_spec(argument_spec=spec_of(self.DOCUMENTATION), required_if=list(self.REQUIRED_IF))
-        text = program(self.MODULE, params, bool(self._task.check_mode))
-        outcome.update(answer(self._low_level_execute_command(PYTHON, in_data=text)))
+        # As ansible does with a module: of a task that is delegated, what is set for that host counts.
+        variables = (task_vars or {}).get("ansible_delegated_vars", {}).get(self._task.delegate_to) or task_vars or {}
+        python = self._templar.template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables))
+        text = program(self.MODULE, params, bool(self._task.check_mode), self.UTILS)
+        outcome.update(answer(self._low_level_execute_command(command(python), in_data=text)))
         return outcome

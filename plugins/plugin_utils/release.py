@@ -29,7 +29,7 @@ def spec_of(documentation: str) -> dict[str, Any]:
                 spec[name]["options"] = options(option["suboptions"])
         return spec
 
-    return options(yaml.safe_load(documentation)["options"])
+    return options(yaml.safe_load(documentation).get("options") or {})
 
 
 class ReleaseAction(ActionBase):
