@@ -58,6 +58,10 @@ class ActionModule(ReleaseAction):
     def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         written: Document = {}
         warning = ""
+        if verdict_of := arguments["verdict"]:
+            arguments |= {name: verdict_of[name] for name in ("outcome", "hosts", "phases")} | {"reason": verdict_of["reason"] or None}
+            arguments["pointer"] = arguments["pointer"] if verdict_of["outcome"] == "succeeded" else None
+            arguments["result"] = {**(arguments["result"] or {}), **verdict_of["result"], "phases": verdict_of["phases"]}
         if arguments["outcome"] == "refused" and not self.check:
             written, warning = self._refusal(arguments)
         elif arguments["record"] and arguments["outcome"] and not self.check:
@@ -74,7 +78,7 @@ class ActionModule(ReleaseAction):
         if arguments["notices"] and not self.check:
             warnings += self._tell(arguments, written, result)
         outcome: dict[str, Any] = {"warnings": warnings} if warnings else {}
-        return {"changed": bool(written) and arguments["outcome"] not in ("failed", "refused"), "record": written, **outcome}
+        return {"changed": bool(written) and arguments["outcome"] not in ("failed", "refused"), "record": written, "result": result, **outcome}
 
     @staticmethod
     def _tell(arguments: dict[str, Any], written: Document, result: Document) -> list[str]:

@@ -31,12 +31,19 @@ def release_seen(hosts: list[str], hostvars: Mapping[str, Mapping[str, Any]], se
     return seen
 
 
+def _laid(variables: Mapping[str, Any]) -> bool:
+    """Whether the release lies ready on a host."""
+    laid = variables.get("__release_laid") or {}
+    return bool(laid) and not laid.get("failed") and not laid.get("unreachable")
+
+
 def release_unprepared(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
     """Why a host could not be prepared, or an empty text."""
     ends = {}
     for host in plan["preparing"]:
         variables = hostvars[host]
-        ends[host] = {"prepared": variables.get("__release_prepared"), "message": variables.get("__release_unprepared")}
+        laid = variables.get("__release_laid") or {}
+        ends[host] = {"prepared": _laid(variables), "message": variables.get("__release_unprepared") or laid.get("msg")}
     return verdict.unprepared(ends, int(plan.get("max_failures") or 0) - len(plan.get("lost") or {}))
 
 
@@ -246,7 +253,7 @@ def boot_collected(hostvars: Mapping[str, Mapping[str, Any]], fleet: str) -> dic
 
 def boot_pattern(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> str:
     """The host whose files new instances get: of those that the release was laid on, one with the most releases; empty for none."""
-    prepared = [host for host in plan["preparing"] if hostvars[host].get("__release_prepared")]
+    prepared = [host for host in plan["preparing"] if _laid(hostvars[host])]
 
     def known(host: str) -> int:
         services = (hostvars[host].get("__release_looked") or {}).get("services") or {}

@@ -48,8 +48,12 @@ options:
     description: Phase to seconds.
     type: dict
     default: {}
+  verdict:
+    description: How a release has ended, C({outcome, reason, hosts, phases, result}), instead of O(outcome), O(reason), O(hosts) and O(phases); its
+      C(result) is laid over O(result).
+    type: dict
   pointer:
-    description: The SSM parameter of the pointer. Given, the pointer is moved to this release.
+    description: The SSM parameter of the pointer. Given, the pointer is moved to this release, but not by a O(verdict) that it has failed.
     type: str
   lock:
     description: Name and token of the release lock that must still be held before the pointer is moved.
@@ -106,5 +110,9 @@ RETURN = r"""
 record:
   description: The record as written.
   returned: when a record is given
+  type: dict
+result:
+  description: What stands in the result file.
+  returned: always
   type: dict
 """

@@ -109,7 +109,7 @@ def test_the_oldest_are_removed_and_other_fleets_left_alone(account: tuple[Any, 
 
 def test_of_the_prepared_hosts_one_with_the_most_releases_is_asked() -> None:
     def host(prepared: bool, *releases: int) -> dict[str, Any]:
-        return {"__release_prepared": prepared, "__release_looked": {"services": {"web": {"prepared": list(releases)}}}}
+        return {"__release_laid": {"changed": False} if prepared else {"failed": True}, "__release_looked": {"services": {"web": {"prepared": list(releases)}}}}
 
     hosts = {"i-1": host(True), "i-2": host(True, 1, 2), "i-3": host(False, 1, 2, 3)}
     assert filters.boot_pattern({"preparing": sorted(hosts)}, hosts) == "i-2"

@@ -29,7 +29,8 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         name, told, host = "NAME", dict(self._task.args), task_vars["inventory_hostname"]
         with open(task_vars["fake_calls"], "a") as file:
-            file.write(json.dumps([host, name, told.get("state") or "present", told.get("release"), told.get("result")]) + "\\n")
+            result = {**(told.get("result") or {}), **(told.get("verdict") or {}).get("result", {})}
+            file.write(json.dumps([host, name, told.get("state") or "present", told.get("release"), result]) + "\\n")
         if name in ("service_release", "service_info") and host in task_vars["fake_gone"]:
             raise AnsibleConnectionFailure("timed out")
         if name == "target" and "lock" in told and host in task_vars["fake_lost"].get(told.get("state") or "present", []):
@@ -42,7 +43,8 @@ class ActionModule(ActionBase):
             return {"changed": False, "hosts": [], "gone": [one for one in told["known"] if one in task_vars["fake_ended"]]}
         shift = {"outcome": "failed", "reason": ""} if told.get("failures") else {"outcome": "shifted", "steps": [{"share": 100, "seconds": 1.0}]}
         services = {told.get("name") or "web": {"release": 2}}
-        found = {"shift": shift, "health": {"state": "healthy"}, "services": services, "hosts": [], "record": {"outcome": told.get("outcome")}}
+        found = {"shift": shift, "health": {"state": "healthy"}, "services": services, "hosts": [], "result": result}
+        found["record"] = {"outcome": result.get("outcome")}
         return {"changed": True, "at": time.time(), "seconds": 0.1, **found}
 """
 
@@ -75,7 +77,7 @@ def plays(hooks: dict[str, str], **more: Any) -> list[dict[str, Any]]:
     facts = {"__release_asked": {"request": request}, "__release_made": {"plan": plan, "at": 2.0}, "__release_held": held, "__release_started": {"at": 3.0}}
     setting = [{"ansible.builtin.set_fact": facts}, {"ansible.builtin.set_fact": {"flotilla": {**model, "services": [service]}, "cacheable": True}}]
     known = {"name": "Know", "hosts": "localhost", "gather_facts": False, "tasks": setting}
-    ready = {"name": "Prepare", "hosts": ",".join(live), "gather_facts": False, "tasks": [{"ansible.builtin.set_fact": {"__release_prepared": True}}]}
+    ready = {"name": "Prepare", "hosts": ",".join(live), "gather_facts": False, "tasks": [{"ansible.builtin.set_fact": {"__release_laid": {"changed": True}}}]}
     return [known, ready, *({key: value for key, value in play.items() if key != "become"} for play in written[first:])]
 
 
