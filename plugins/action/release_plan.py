@@ -15,6 +15,7 @@ from ansible_collections.flotilla.ec2.plugins.modules.release_plan import DOCUME
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
 
 SEEN = ("release", "digest", "running", "prepared", "current", "settled")  # of what service_info says
+HOST_POINTS = ("before_host", "before_traffic", "after_traffic", "after_host")
 EXPECTED_FROM = 6  # so many records tell how long a release is likely to take
 
 
@@ -49,6 +50,11 @@ def image_to_deploy(region: str, repository: str, tag: str | None) -> Document:
         raise ReleaseError(plan.missing_tag(repository, tag, newest, lock.now()))
     by_digest = (tag or "").startswith("sha256:")
     return {"digest": found["digest"], "tag": (found["tags"] or [None])[0] if by_digest else tag, "pushed_at": found["pushed_at"]}
+
+
+def plain(request: Document, release: Document, hooked: set[str]) -> bool:
+    """Whether nothing comes between the steps of a batch: no pause, no steps of the user's own, no host that the release may do without."""
+    return bool(request["target_group"]) and hooked.isdisjoint(HOST_POINTS) and not (release.get("max_failures") or release.get("pause_seconds"))
 
 
 class ActionModule(ReleaseAction):
@@ -165,6 +171,8 @@ class ActionModule(ReleaseAction):
                 "starting": rolling if made.traffic and {"before_host", "before_traffic"} & hooked else made.starting if rolling else [],
                 "idling": bool(rolling and made.traffic and (made.traffic["free"] or made.traffic["occupied"])),
                 "hooked": sorted(hooked),
+                # Nothing but out of service, onto the release, back into service.
+                "plain": plain(request, release, hooked),
                 "traffic": made.traffic,
                 "instance": name,
                 "port": made.traffic["ports"][made.traffic["colour"]] if made.traffic else to["configuration"].get("port"),

@@ -26,12 +26,17 @@ class ActionModule(ReleaseAction):
                 lock.held_by(api.client("ssm", region), arguments["lock"]["name"], arguments["lock"]["token"])
             except lock.LockLost as lost:
                 return {"failed": True, "changed": False, "msg": str(lost), "left_alone": True, "lock_lost": True}
+        if arguments["refused"]:
+            return {"failed": True, "changed": False, "msg": arguments["refused"]}
         if arguments["unless_leaving"] and arguments["state"] == "present" and api.leaving(api.client("autoscaling", region), identifier):
             return {"failed": True, "changed": False, "msg": "its Auto Scaling group is ending it", "left_alone": True}
         began = target.clock.now()
         if arguments["state"] == "absent":
-            refused = target.guard(arguments["min_healthy"], arguments["together"]) if arguments["min_healthy"] and not self.check else ""
-            if refused:
+            minimum, together = (0 if self.check else arguments["min_healthy"]), arguments["together"]
+            if minimum and arguments["postpone"] and len({identifier, *together}) > 1:
+                if not target.spared(minimum, together):
+                    return {"changed": False, "postponed": True}
+            elif minimum and (refused := target.guard(minimum, together)):
                 return {"failed": True, "changed": False, "msg": refused, "left_alone": True}
             changed, health = target.drain(arguments["deadline_seconds"], check=self.check, wait=arguments["wait"])
         else:

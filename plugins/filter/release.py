@@ -48,10 +48,10 @@ def release_unprepared(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[s
 
 
 def _seconds(variables: Mapping[str, Any]) -> float | None:
-    """From the first to the last thing done with a host, in seconds."""
-    moments = [row["at"] for name in ("__release_drained", "__release_served") if (row := variables.get(name)) and row.get("at")]
-    first = [row["at"] - row.get("seconds", 0) for name in ("__release_drained", "__release_served") if (row := variables.get(name)) and row.get("at")]
-    return round(max(moments) - min(first), 1) if moments else None
+    """From the first to the last thing done with a host, in seconds. To have been left for later is nothing done."""
+    rows = [variables.get(name) or {} for name in ("__release_drained", "__release_served")]
+    done = [row for row in rows if row.get("at") and not row.get("postponed")]
+    return round(max(row["at"] for row in done) - min(row["at"] - row.get("seconds", 0) for row in done), 1) if done else None
 
 
 def _steps(variables: Mapping[str, Any]) -> dict[str, float]:
@@ -59,6 +59,13 @@ def _steps(variables: Mapping[str, Any]) -> dict[str, float]:
     names = {"drain": "__release_drained", "start": "__release_activated", "healthy": "__release_served"}
     rows = {step: variables.get(name) or {} for step, name in names.items()}
     return {step: row["seconds"] for step, row in rows.items() if row.get("seconds") is not None}
+
+
+def _served(plan: Mapping[str, Any], variables: Mapping[str, Any]) -> str | None:
+    """C(released) for a host that was put back into service, where that is the last thing done with it: to note it takes a process for each host."""
+    served = variables.get("__release_served") or {}
+    good = served and not (served.get("failed") or served.get("skipped") or served.get("unreachable"))
+    return "released" if plan.get("plain") and good and not variables.get("__release_failure") else None
 
 
 def _ends(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -71,7 +78,7 @@ def _ends(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) ->
         looked = (last.get("services") or {}).get(plan["instance"]) or {}
         logs = variables.get("__release_logs") or {}
         ends[host] = {
-            "outcome": variables.get("__release_outcome"),
+            "outcome": variables.get("__release_outcome") or _served(plan, variables),
             "failure": variables.get("__release_failure"),
             "stranded": variables.get("__release_stranded"),
             "gone": bool(variables.get("__release_gone")),
@@ -185,6 +192,16 @@ def release_colouring(control: Mapping[str, Any], stage: str) -> list[str]:
     return list(plan.get("colouring") or []) if wanted else []
 
 
+def release_batched(hostvars: Mapping[str, Mapping[str, Any]], stage: str) -> list[str]:
+    """The hosts that a play of a release in batches is for: C(roll), or C(roll_hooked) where there is more to it, and after either C(postponed)."""
+    control = hostvars["localhost"] if "localhost" in hostvars else {}  # noqa: SIM401 - of an unknown host hostvars gives something undefined
+    plan = (control.get("__release_made") or {}).get("plan") or {}
+    batched = list(plan.get("batched") or [])
+    if stage == "postponed":
+        return [host for host in batched if (hostvars[host].get("__release_drained") or {}).get("postponed")]
+    return batched if bool(plan.get("plain")) == (stage == "roll") else []
+
+
 def release_doomed(traffic: Mapping[str, Any], shifted: Mapping[str, Any], drain_seconds: int) -> dict[str, Any]:
     """The colour that is to be stopped, C({instance, after_seconds}), or nothing."""
     return colours.doomed(traffic, shifted, int(drain_seconds))
@@ -271,6 +288,7 @@ class FilterModule:
             "boot_pattern": boot_pattern,
             "certificate_for": certificate_for,
             "console_command": console_command,
+            "release_batched": release_batched,
             "release_colouring": release_colouring,
             "release_hook_problems": release_hook_problems,
             "release_doomed": release_doomed,

@@ -59,6 +59,15 @@ options:
     type: list
     elements: str
     default: []
+  postpone:
+    description: With V(absent), leave a target in service that cannot be spared by those that leave with it (O(together)), C(postponed), instead of
+      waiting and failing. As many of these as can be leave.
+    type: bool
+    default: false
+  refused:
+    description: Why the target must be left as it is; the task fails with it.
+    type: str
+    default: ""
   unless_leaving:
     description: With V(present), fail at once when the instance's Auto Scaling group is ending it.
     type: bool

@@ -72,6 +72,17 @@ class Target:
                 )
             self.clock.sleep(self.poll_seconds)
 
+    def spared(self, minimum: int, together: list[str]) -> bool:
+        """Whether this target may leave service now with those before it in together, so that minimum stay healthy. Each of them asks for itself, and
+        the answers fit together: one that has left already is neither among the healthy ones nor among those before."""
+        rows = api.target_health(self.elbv2, self.group)
+        healthy = {name for name, health in rows.items() if health["state"] == "healthy"}
+        if self.identifier not in healthy:
+            return True
+        order = [*together, self.identifier]
+        before = [name for name in order[: order.index(self.identifier)] if name in healthy]
+        return len(before) < len(healthy) - minimum
+
     def drain(self, timeout: float, *, check: bool = False, wait: bool = True) -> tuple[bool, Document]:
         """Deregister and wait until the target no longer drains. (changed, health before).
 

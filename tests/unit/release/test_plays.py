@@ -30,9 +30,14 @@ class ActionModule(ActionBase):
         name, told, host = "NAME", dict(self._task.args), task_vars["inventory_hostname"]
         with open(task_vars["fake_calls"], "a") as file:
             result = {**(told.get("result") or {}), **(told.get("verdict") or {}).get("result", {})}
-            file.write(json.dumps([host, name, told.get("state") or "present", told.get("release"), result]) + "\\n")
+            state = "refused" if told.get("refused") else told.get("state") or "present"
+            file.write(json.dumps([host, name, state, told.get("release"), result]) + "\\n")
         if name in ("service_release", "service_info") and host in task_vars["fake_gone"]:
             raise AnsibleConnectionFailure("timed out")
+        if name == "target" and told.get("postpone") and host in task_vars["fake_short"] and len(told["together"]) > 1:
+            return {"changed": False, "postponed": True, "at": time.time()}
+        if name == "target" and told.get("refused"):
+            return {"failed": True, "msg": told["refused"]}
         if name == "target" and "lock" in told and host in task_vars["fake_lost"].get(told.get("state") or "present", []):
             return {"failed": True, "msg": "the release lock was taken by another release", "left_alone": True, "lock_lost": True}
         if name == "service_release" and host in task_vars["fake_bad"] and told.get("release") == 2:
@@ -60,7 +65,7 @@ def plays(hooks: dict[str, str], **more: Any) -> list[dict[str, Any]]:
     batches = [*([sorted(lost)] if lost else []), live[:1], live[1:]]
     rolling = [host for batch in batches for host in batch]
     plan = {
-        "starting": [], "idling": False, "hooked": sorted(hooks),
+        "starting": [], "idling": False, "plain": not hooks and not more.get("max_failures"), "hooked": sorted(hooks),
         "number": 2, "steps": {host: "lost" if host in lost else "release" for host in HOSTS}, "batches": batches, "sizes": [len(batch) for batch in batches],
         "rolling": rolling, "batched": rolling, "colouring": [], "traffic": None, "instance": "web", "port": 80, "lost": lost, "max_failures": 0,
         "auto_revert": True, "pauses": dict.fromkeys(HOSTS, 0), "draining": dict.fromkeys(HOSTS, True), "recreate": False, "irreversible": {}, "minimum": 1,
@@ -88,6 +93,7 @@ def released(
     hooks: dict[str, str] | None = None,
     robbed: dict[str, list[str]] | None = None,
     ended: list[str] | None = None,
+    short: list[str] | None = None,
     **more: Any,
 ) -> tuple[list[tuple[str, str, str, int | None]], dict[str, Any]]:
     """(what was done with hosts, the result) of a release on hosts of which some fail and some have ceased to answer."""
@@ -109,6 +115,7 @@ def released(
         "fake_gone": gone,
         "fake_lost": robbed or {},
         "fake_ended": ended or [],
+        "fake_short": short or [],
         "release_verb": "deploy",
         "release_hooks": hooks or {},
     }
@@ -138,6 +145,14 @@ def test_a_host_that_its_group_ends_is_left_out(tmp_path: Path) -> None:
     assert ends(result) == {"i-1": "departed", "i-2": "released", "i-3": "released"}
     assert result["outcome"] == "succeeded" and "2 hosts" in result["message"] and "i-1 is being ended" in result["message"]
     assert ("i-1", "target", "present", None) not in done, "it was put back into service"
+
+
+@pytest.mark.parametrize(("bad", "end", "code"), [([], "released", 0), (["i-3"], "back", 20)], ids=["all get it", "and it fails there"])
+def test_a_host_that_its_batch_cannot_spare_comes_after_the_batches(tmp_path: Path, bad: list[str], end: str, code: int) -> None:
+    done, result = released(tmp_path, bad, [], short=["i-3"])
+    assert (result.get("exit_code", 0), ends(result)) == (code, dict.fromkeys(HOSTS, end))
+    assert [row[2] for row in done if row[0] == "i-3"][:3] == ["absent", "absent", "active"]
+    assert done.index(("i-3", "service_release", "active", 2)) > done.index(("i-2", "target", "present", None)), "it left with the others"
 
 
 @pytest.mark.parametrize(

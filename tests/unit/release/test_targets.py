@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
@@ -144,3 +145,24 @@ def test_the_last_healthy_targets_stay(others: dict[str, str], together: list[st
 def test_a_sick_target_may_leave_whatever_the_others_do() -> None:
     one, _api, time = target("unhealthy")
     assert one.guard(1, []) == "" and time.seconds == 0
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["i-1", "i-2", "i-3"])))
+@pytest.mark.parametrize(("outside", "minimum", "leaving"), [("healthy", 1, 3), ("draining", 1, 2), ("draining", 2, 1), ("draining", 3, 0)])
+def test_as_many_of_a_batch_leave_as_can_be_spared(order: tuple[str, ...], outside: str, minimum: int, leaving: int) -> None:
+    """Whoever of them asks first, and whether or not those that have left are seen to have."""
+    states = dict.fromkeys(["i-1", "i-2", "i-3"], "healthy") | {"i-4": outside}
+    one, api, _time = target("healthy")
+    rows = lambda **_arguments: {  # noqa: E731
+        "TargetHealthDescriptions": [{"Target": {"Id": name, "Port": 8080}, "TargetHealth": {"State": state}} for name, state in states.items()]
+    }
+    api.describe_target_health = rows  # type: ignore[method-assign]
+    seen = []
+    for name in order:
+        one.identifier = name
+        if one.spared(minimum, ["i-1", "i-2", "i-3"]):
+            seen.append(name)
+            states[name] = "draining"
+    assert sorted(seen) == ["i-1", "i-2", "i-3"][:leaving]
+    one.identifier = "i-4"
+    assert one.spared(minimum, ["i-4", "i-1"]) is (outside == "draining" or minimum < 1 + 3 - leaving), "what serves nobody may go"
