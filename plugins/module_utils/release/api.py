@@ -18,8 +18,15 @@ try:
     IMPORT_ERROR: str | None = None
     _SESSION = botocore.session.get_session()
     # Read here, in the process that loads the plugin: the workers that ansible forks then find botocore's data loaded (0.2 s for each task).
-    for _name in ("ssm", "elbv2"):
-        _SESSION.get_component("data_loader").load_service_model(_name, "service-2")
+    _loader = _SESSION.get_component("data_loader")
+    try:
+        for _name in ("ssm", "elbv2", "autoscaling", "s3"):
+            _loader.load_service_model(_name, "service-2")
+            _loader.load_service_model(_name, "endpoint-rule-set-1")
+        for _name in ("partitions", "_retry"):
+            _loader.load_data(_name)
+    except botocore.exceptions.DataNotFoundError:
+        pass  # another botocore keeps it elsewhere, and reads it when it needs it
     _SESSION.get_component("endpoint_resolver")
 except ImportError as error:
     IMPORT_ERROR = str(error)
