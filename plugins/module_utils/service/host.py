@@ -56,6 +56,8 @@ def inspect(names: list[str]) -> dict[str, dict[str, Any]]:
         answers = [engine(f"/containers/{name}/json") for name in names]
         if all(status in (200, 404) for status, _body in answers):
             return {one["Name"].lstrip("/"): one for one in (json.loads(body) for status, body in answers if status == 200)}
+    except TimeoutError:
+        return {}  # nor will it answer its program
     except (OSError, ValueError):
         pass  # its program may know another way to it
     _code, output, _errors = run(["docker", "container", "inspect", *names])
