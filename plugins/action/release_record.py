@@ -50,6 +50,16 @@ def spare(record: Document, region: str) -> None:
         display.warning(f"the registry may remove the image of this release once it is old, for it could not be tagged in {repository}: {error}")
 
 
+def judged(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments with those in their places that the verdict on a release stands for. The pointer moves to what has succeeded only."""
+    ended = arguments["verdict"]
+    if not ended:
+        return arguments
+    result = {**(arguments["result"] or {}), **ended["result"], "phases": ended["phases"]}
+    known = {"outcome": ended["outcome"], "reason": ended["reason"] or None, "hosts": ended["hosts"], "phases": ended["phases"], "result": result}
+    return arguments | known | {"pointer": arguments["pointer"] if ended["outcome"] == "succeeded" else None}
+
+
 class ActionModule(ReleaseAction):
     """Pointer, record, result file."""
 
@@ -58,10 +68,7 @@ class ActionModule(ReleaseAction):
     def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         written: Document = {}
         warning = ""
-        if verdict_of := arguments["verdict"]:
-            arguments |= {name: verdict_of[name] for name in ("outcome", "hosts", "phases")} | {"reason": verdict_of["reason"] or None}
-            arguments["pointer"] = arguments["pointer"] if verdict_of["outcome"] == "succeeded" else None
-            arguments["result"] = {**(arguments["result"] or {}), **verdict_of["result"], "phases": verdict_of["phases"]}
+        arguments = judged(arguments)
         if arguments["outcome"] == "refused" and not self.check:
             written, warning = self._refusal(arguments)
         elif arguments["record"] and arguments["outcome"] and not self.check:

@@ -8,6 +8,7 @@ modules do: a third of a second of a processor for each host and task. A module 
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ class ProgramAction(ActionBase):
     REQUIRED_IF: tuple[tuple[str, str, list[str]], ...] = ()
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        parent = os.getppid()
         outcome = super().run(tmp, task_vars)
         _validation, params = self.validate_argument_spec(argument_spec=spec_of(self.DOCUMENTATION), required_if=list(self.REQUIRED_IF))
         # As ansible does with a module: of a task that is delegated, what is set for that host counts.
@@ -101,4 +103,6 @@ class ProgramAction(ActionBase):
         python = self._templar.template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables))
         text = program(self.MODULE, params, bool(self._task.check_mode), self.UTILS)
         outcome.update(answer(self._low_level_execute_command(command(python), in_data=text)))
+        if os.getppid() != parent:
+            os._exit(1)  # ansible-playbook was killed: to hand the outcome to nobody would take for ever
         return outcome

@@ -55,6 +55,17 @@ def test_a_begun_release_is_found_until_it_ends(aws: Any) -> None:
     assert records.numbers(api.list_keys(aws, "releases-bucket", records.prefix("web"))) == [1]
 
 
+def test_a_verdict_moves_the_pointer_only_when_it_is_a_good_one() -> None:
+    given = {"verdict": None, "pointer": POINTER, "outcome": None, "result": {"service": "web", "message": "planned"}}
+    assert release_record.judged(given) is given
+    good = {"outcome": "succeeded", "reason": "", "hosts": {"i-1": {}}, "phases": {"roll": 1.0}, "revert": [], "result": {"message": "done"}}
+    found = release_record.judged(given | {"verdict": good})
+    assert (found["outcome"], found["reason"], found["pointer"], found["hosts"]) == ("succeeded", None, POINTER, {"i-1": {}})
+    assert found["result"] == {"service": "web", "message": "done", "phases": {"roll": 1.0}}
+    bad = release_record.judged(given | {"verdict": good | {"outcome": "failed", "reason": "it broke"}})
+    assert (bad["outcome"], bad["reason"], bad["pointer"]) == ("failed", "it broke", None)
+
+
 def test_a_rollback_goes_further_back_the_second_time(aws: Any) -> None:
     for number in (1, 2, 3):
         write(number, "succeeded", previous=number - 1 or None, pointer=True)
