@@ -77,8 +77,8 @@ def judge(plan: Document, ends: dict[str, Document], phases: dict[str, float]) -
     verdict: Document = {"hosts": hosts, "phases": phases, "revert": reverting(plan, ends), "reason": ""}
     if passed and not strangers:
         done = len(plan["rolling"]) - len(failed) - len(departed)
-        count = f"{done} host" + ("s" if done > 1 else "")
-        lines = [f"{name} is on release {number} ({result['tag']}): {count} in {seconds:.0f} s, all healthy."]
+        count = f"{done} host{'s' if done > 1 else ''} in {seconds:.0f} s, all healthy" if done else "none of its hosts stayed; those that are launched get it"
+        lines = [f"{name} is on release {number} ({result['tag']}): {count}."]
         lines += [f"{host} {STANDS['departed']}." for host in departed]
         ended: Document = {"outcome": "succeeded", "hosts": hosts, "seconds": seconds}
         if failed:

@@ -23,6 +23,12 @@ def test_all_released_is_success() -> None:
     assert "release 3 (v3): 3 hosts in 22 s" in seen["result"]["message"]
 
 
+def test_a_release_whose_hosts_all_left_says_so() -> None:
+    message = verdict.judge({**PLAN, "rolling": ["i-1"]}, {"i-1": {"outcome": "departed"}}, {})["result"]["message"]
+    assert "web is on release 3 (v3): none of its hosts stayed; those that are launched get it." in message
+    assert "i-1 is being ended by its Auto Scaling group" in message and "healthy" not in message
+
+
 def test_a_failure_shows_the_evidence_and_takes_the_others_back() -> None:
     failed = {"outcome": "back", "failure": "unhealthy (Target.ResponseCodeMismatch: [500])", "logs": ["boom"]}
     ends = {"i-1": DONE, "i-2": failed}
