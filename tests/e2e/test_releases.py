@@ -238,7 +238,7 @@ def test_hosts_that_have_the_release_go_back_when_it_fails_on_another(system: Sy
     step = system.build / "second.yml"
     step.write_text(f"- ansible.builtin.command: mkdir {system.build}/once\n  delegate_to: localhost\n  become: false\n")
     with system.load("reverted"):
-        system.play("deploy", release_tag=tags[other], release_hooks={"after_traffic": str(step)}).refused("File exists")
+        system.play("deploy", release_tag=tags[other], release_hooks={"after_traffic": str(step)}).refused(r"File\s+exists")
         system.healthy()
     result = system.result()
     assert (result["outcome"], result["exit_code"], result["needs_hand"]) == ("failed", 20, [])
