@@ -79,7 +79,7 @@ class ActionModule(ReleaseAction):
             return int(answer["rc"]), " ".join((answer["stdout"] + answer["stderr"]).split())
 
         def gone() -> str:
-            return processes.on_its_way_out(api.instance_states(ec2, [host]).get(host, "terminated"), api.scaling_state(autoscaling, host))
+            return processes.on_its_way_out(api.instance_states(ec2, [host]).get(host, ""), api.scaling_state(autoscaling, host))
 
         try:
             reason = ready(look, gone, arguments["timeout"], clock)

@@ -38,11 +38,12 @@ def departed(groups: dict[str, dict[str, Any]], states: dict[str, str], known: l
 
 
 def on_its_way_out(instance: str, scaling: tuple[str, bool]) -> str:
-    """Why a host leaves or has left, from its instance's state and its lifecycle state and health in its group; an empty text for one that stays."""
+    """Why a host leaves or has left, from its instance's state and its lifecycle state and health in its group; an empty text for one that stays, and for
+    one that EC2 does not know by this name (its state is an empty text)."""
     lifecycle, unhealthy = scaling
     if lifecycle.startswith("Terminat"):
         return f"its Auto Scaling group is ending it ({lifecycle})"
-    if instance not in ("pending", "running"):
+    if instance not in ("", "pending", "running"):
         return f"the instance is {instance}"
     return "its Auto Scaling group found it unhealthy and replaces it" if unhealthy else ""
 

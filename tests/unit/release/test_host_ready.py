@@ -84,6 +84,7 @@ def test_a_silent_host_is_asked_about_every_few_seconds_only() -> None:
         ("running", ("InService", False), ""),
         ("pending", ("Pending", False), ""),
         ("running", ("", False), ""),
+        ("", ("", False), ""),
         ("running", ("Terminating:Wait", False), "its Auto Scaling group is ending it (Terminating:Wait)"),
         ("running", ("InService", True), "its Auto Scaling group found it unhealthy and replaces it"),
         ("terminated", ("", False), "the instance is terminated"),
