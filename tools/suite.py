@@ -112,14 +112,16 @@ def molecule_environment(lane: str) -> dict[str, str]:
 
 
 def stacks() -> list[str]:
-    """The stacks that have end-to-end tests, those with most tests aside first: the next stack is prepared beside these, and nothing beside the last.
+    """The stacks that have end-to-end tests: hello, whose two hosts are few enough to be made beside the roles', then those with most tests aside. The next
+    stack is prepared beside these, and nothing beside the last.
 
     Tests for which a run of everything has no time are marked `by_name`, or say BY_NAME = True for a whole file: they run when they are asked for,
     `make test-e2e STACK=releases`.
     """
     tests = {path.stem.removeprefix("test_"): path.read_text(encoding="utf-8") for path in (ROOT / "tests" / "e2e").glob("test_*.py")}
     tests = {name: text for name, text in tests.items() if not re.search(r"^BY_NAME = True$", text, re.M)}
-    return sorted(tests, key=lambda name: (-len(re.findall(r"^@pytest\.mark\.aside\n(?!@pytest\.mark\.by_name)", tests[name], re.M)), name))
+    aside = {name: len(re.findall(r"^@pytest\.mark\.aside\n(?!@pytest\.mark\.by_name)", text, re.M)) for name, text in tests.items()}
+    return sorted(tests, key=lambda name: (name != "hello", -aside[name], name))
 
 
 def wants_a_cloud(name: str) -> bool:

@@ -148,11 +148,12 @@ def test_a_release_of_the_api_and_the_way_back_lose_no_request(released: System)
 
 def test_a_broken_api_is_undone(released: System) -> None:
     """Line 6: a build that never becomes healthy: exit code not 0, the colour that serves untouched, no request lost."""
-    released.push("api", "broken")
     serving = released.live("api")
     before = released.containers(serving, "api")
+    stack = released.stack_facts()
+    stack["services"]["api"]["release"]["healthy_deadline_seconds"] = 30
     with released.load("broken", rate=30):
-        released.release("api", "broken").refused("APP_FAULT|unhealthy|failed")
+        released.play("deploy", release_service="api", release_tag=released.push("api", "broken"), flotilla_stack=stack).refused("APP_FAULT|unhealthy|failed")
     assert released.live("api") == serving and released.containers(serving, "api") == before
     released.healthy(2, "api")
 
