@@ -118,7 +118,7 @@ def everything() -> None:
 
 
 def main() -> int:
-    """`python -m tools.stack_images STACK VERSION`: build all images of a stack, push them, print repository → tag as JSON. Without arguments: build everything."""
+    """`python -m tools.stack_images STACK VERSION`: build all images of a stack, push them, print repository → tag as JSON; build everything without words."""
     if len(sys.argv) == 1:
         everything()
         return 0

@@ -191,12 +191,13 @@ def main() -> int:
             phases.say(f"{step.name} not run: {ROLE_CLOUD} failed")
             return
         label = f"{step.name.removeprefix(END_TO_END):<6}" if step.name.startswith(END_TO_END) else ""
-        stream = step.command[0] == "pytest" or options.role is not None
-        if step.name == ROLE_CLOUD or options.role:
-            forget_molecule()
+        one_role = step.name == ROLES and ROLE_CLOUD not in names
+        stream = step.command[0] == "pytest" or one_role
         if step.name == ROLE_CLOUD:
             turn.enter_context(measuring())
-        with measuring() if step.name == DATA_PLANES or options.role else nullcontext():
+        if step.name == ROLE_CLOUD or one_role:
+            forget_molecule()
+        with measuring() if step.name == DATA_PLANES or one_role else nullcontext():
             code = phases.run(
                 step.name, [str(BIN / step.command[0]), *step.command[1:]], step.environment, timeout=2400, check=False, stream=stream, label=label
             )
@@ -223,7 +224,7 @@ def main() -> int:
     for name in names:
         phases.say(f"  {'FAILED' if name in failed else 'passed'}  {name:<28} {elapsed_text(phases.times.get(name, 0.0)):>12}")
     phases.say(f"  all in {elapsed_text(phases.seconds)}")
-    for name in [name for name in names if name in failed]:
+    for name in [name for name in names if name in failed and name in phases.times]:
         for line in reasons(phases.log(name).read_text(encoding="utf-8", errors="replace")):
             phases.say(f"  {name}: {line}")
     phases.say(f"{len(names) - len(failed)} passed, {len(failed)} failed")

@@ -93,8 +93,9 @@ def pytest_deselected(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep what the module says to be shown elsewhere."""
-    for name, where in getattr(getattr(session.items[0], "module", None), "ELSEWHERE", {}).items() if session.items else ():
-        session.config.stash.setdefault(LEFT, []).append(f"{name} (make test-e2e STACK={where})")
+    modules: list[Any] = [item.getparent(pytest.Module) for item in session.items[:1]]
+    lines = [f"{name} (make test-e2e STACK={where})" for module in modules for name, where in getattr(module.obj, "ELSEWHERE", {}).items()]
+    session.config.stash.setdefault(LEFT, []).extend(lines)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

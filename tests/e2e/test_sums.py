@@ -135,7 +135,7 @@ def test_redis_keeps_its_state(released: System) -> None:
 
 
 def test_a_release_of_the_api_and_the_way_back_lose_no_request(released: System) -> None:
-    """Line 6: every request of a constant-rate client is answered while the api goes over to its other colour and while one command takes that back; in-flight sums too."""
+    """Line 6: every request is answered while the api goes over to its other colour and while one command takes that back; sums under way too."""
     released.push("api", "v2")
     before = released.live("api")
     with released.load("release", rate=30):
