@@ -34,7 +34,7 @@ def test_what_boots_clouds_waits_for_the_checks_and_shares_two_lanes() -> None:
     names = [step.name for step in found]
     assert all(set(step.after) <= set(names[:number]) for number, step in enumerate(found)), "a step in a lane may wait for earlier ones only"
     first, *others = (f"end to end {name}" for name in suite.stacks())
-    assert names[-3 - len(others) :] == ["roles", "roles of hosts", first, "end of the roles' cloud", *others]
+    assert names[-4 - len(others) :] == ["roles", "roles of hosts", first, "end of the roles' cloud", *others]
 
 
 def test_all_five_systems_are_in_and_each_without_what_it_leaves_to_a_run_by_name() -> None:
