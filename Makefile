@@ -35,7 +35,7 @@ cloud-down: ## Stop the local cloud and remove all that it made
 cloud-status: ## What runs in the local cloud
 	@$(VENV)/bin/python -m local_cloud status
 
-test: setup ## Lint, unit, roles, and hello end to end
+test: setup ## Lint, unit, roles, and the five systems end to end
 	@$(VENV)/bin/python -m tools.suite lint unit roles e2e
 
 lint: venv ## ansible-lint, yamllint, ruff, mypy, actionlint
@@ -47,7 +47,7 @@ test-unit: venv ## Unit tests
 test-roles: setup ## Molecule, each role or one [ROLE=service]
 	@$(VENV)/bin/python -m tools.suite roles $(if $(ROLE),--role $(ROLE))
 
-test-e2e: setup ## End to end, hello or what is named [STACK=sums]
+test-e2e: setup ## End to end: all systems, or one with all of its tests [STACK=sums]
 	@$(VENV)/bin/python -m tools.suite e2e $(if $(filter-out undefined file default,$(origin STACK)),--stack $(STACK))
 
 bench: setup ## Measure releases under load [HOSTS=2,4,8]

@@ -18,6 +18,8 @@ from typing import Any
 import docker
 import yaml
 
+from local_cloud.images import CLOUD
+
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_PORT = 4577
 LABELS = {"flotilla.image": "1"}
@@ -105,8 +107,21 @@ def follow(answers: Any, what: str, show: Callable[[str], None] = lambda text: N
             raise BuildFailed(f"{what} failed: {answer['error']}\n" + "\n".join("  | " + line for line in lines[-30:]))
 
 
+def everything() -> None:
+    """Build what is missing of the cloud's images and of every example's: other versions of these then take moments."""
+    command = [sys.executable, "-m", "local_cloud", "images", *CLOUD, "guest13", "base"]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode != 0:
+        raise BuildFailed("the local cloud's images could not be built")
+    for file in sorted((ROOT / "examples").glob("*/stack.yml")):
+        for service in services(file.parent.name):
+            print(build(file.parent.name, service, "v1", os.environ), flush=True)
+
+
 def main() -> int:
-    """`python -m tools.stack_images STACK VERSION`: build all images of a stack, push them, print repository → tag as JSON."""
+    """`python -m tools.stack_images STACK VERSION`: build all images of a stack, push them, print repository → tag as JSON; build everything without words."""
+    if len(sys.argv) == 1:
+        everything()
+        return 0
     stack, version = sys.argv[1:3]
     tags = {repository: push(build(stack, service, version, os.environ), repository, os.environ) for service, repository in services(stack).items()}
     print(json.dumps(tags, indent=2))

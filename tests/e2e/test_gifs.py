@@ -20,8 +20,6 @@ import requests
 from tests.e2e.system import System, say, wait_for
 
 pytestmark = pytest.mark.e2e
-# All five systems together take longer than a test run should: `make test-e2e STACK=gifs`.
-BY_NAME = True
 
 
 @pytest.fixture(scope="session")
@@ -162,6 +160,7 @@ def test_websockets_survive_idle_minutes_and_a_rolling_deploy(released: System, 
     assert released.versions(path="/healthz") == {"v2"}
 
 
+@pytest.mark.by_name
 def test_rollback_is_one_command(released: System) -> None:
     """Without an argument, and no request is lost."""
     with released.load("rollback"):
@@ -169,6 +168,7 @@ def test_rollback_is_one_command(released: System) -> None:
     assert released.versions(path="/healthz") == {"v1"}
 
 
+@pytest.mark.by_name
 def test_nobody_goes_back_past_a_migration_that_cannot_be_undone(released: System) -> None:
     """Declared with the release: a snapshot is taken before the first host leaves service, rollback is refused with the way out, nothing changes."""
     with released.load("irreversible"):
@@ -183,6 +183,7 @@ def test_nobody_goes_back_past_a_migration_that_cannot_be_undone(released: Syste
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_the_same_again_changes_nothing(released: System) -> None:
     """changed=0 from provision, configure and deploy, and the same containers."""
     before = released.containers()

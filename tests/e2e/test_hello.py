@@ -190,7 +190,7 @@ def test_status_tells_release_hosts_and_health(system: System, released: dict[st
         assert text in output
 
 
-@pytest.mark.parametrize("moment", ["draining", "second"])
+@pytest.mark.parametrize("moment", [pytest.param("draining", marks=pytest.mark.by_name), "second"])
 def test_a_killed_deploy_is_finished_by_the_same_command(system: System, released: dict[str, str], quiet: Any, moment: str) -> None:
     """kill -9 of ansible and all its children while a host is out of service; then the same command."""
     version = {"draining": "v2", "second": "v3"}[moment]
@@ -242,7 +242,7 @@ def test_a_crashed_app_comes_back(system: System, quiet: Any) -> None:
 
 
 def test_a_killed_host_is_replaced_and_the_number_of_hosts_is_one_variable(system: System, released: dict[str, str]) -> None:
-    """Auto Scaling's new host and a third one that is asked for are brought in together; then two are enough."""
+    """Auto Scaling's new host and a third one that is asked for are brought in together; then two are enough, and the environment is protected."""
     victim, survivor = sorted(system.instances())
     system.client("ec2").terminate_instances(InstanceIds=[victim])
     wait_for("service by the survivor", lambda: all(system.get("/whoami").json()["host"] == survivor for _ in range(10)))
@@ -258,6 +258,7 @@ def test_a_killed_host_is_replaced_and_the_number_of_hosts_is_one_variable(syste
         scaling, (group,) = system.client("autoscaling"), system.client("autoscaling").describe_auto_scaling_groups()["AutoScalingGroups"]
         protected = {"AutoScalingGroupName": group["AutoScalingGroupName"], "InstanceIds": others}
         scaling.set_instance_protection(**protected, ProtectedFromScaleIn=True)
+        system.variables["flotilla_environment"] = {**system.environment_facts(), "protected": True}
         shrunk = system.play("provision", flotilla_fleets=TWO_HOSTS).succeeded()
         assert shrunk.seconds < 120, "provisioning has waited for a host that leaves"
         wait_for("two hosts", lambda: sorted(system.instances()) == others, 180)
@@ -284,14 +285,12 @@ def test_destroy_removes_all_of_it_and_nothing_else(system: System, released: di
     ec2, rds = system.client("ec2"), system.client("rds")
     foreign = ec2.create_vpc(CidrBlock="10.77.0.0/16")["Vpc"]["VpcId"]
     hosts = set(system.instances())
-    protected = {"flotilla_environment": {**system.environment_facts(), "protected": True}}
-    system.play("provision", **protected).succeeded()
     assert [one["DeletionProtection"] for one in rds.describe_db_instances()["DBInstances"]] == [True]
-    assert system.play("destroy", "--check", **protected).succeeded().changed > 5
-    system.play("destroy", **protected).refused("environment local is protected", "destroy_confirmation=hello-local")
+    assert system.play("destroy", "--check").succeeded().changed > 5
+    system.play("destroy").refused("environment local is protected", "destroy_confirmation=hello-local")
     assert set(system.instances()) == hosts
 
-    confirmed = {**protected, "destroy_confirmation": "hello-local"}
+    confirmed = {"destroy_confirmation": "hello-local"}
     destroy = system.start("destroy", **confirmed)
     wait_for("the load balancer gone", lambda: not system.client("elbv2").describe_load_balancers()["LoadBalancers"], 120, 0.1)
     os.killpg(destroy.pid, signal.SIGKILL)

@@ -14,8 +14,6 @@ import requests
 from tests.e2e.system import System, wait_for
 
 pytestmark = pytest.mark.e2e
-# All five systems together take longer than a test run should: `make test-e2e STACK=media`.
-BY_NAME = True
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -128,6 +126,7 @@ def test_files_survive_a_release_under_load(released: System) -> None:
     seen_by_all(released, path)
 
 
+@pytest.mark.by_name
 def test_rollback_is_one_command(released: System) -> None:
     """Without an argument, and no request is lost."""
     with released.load("rollback", rate=30):
@@ -140,6 +139,7 @@ def test_files_survive_containers_reboots_and_hosts(released: System) -> None:
     """The container removed, its host rebooted, the other one replaced: the file is there, byte for byte, on both hosts."""
     path = make(released)
     bytes_before = released.get(path).content
+    (version,) = released.versions(path="/healthz")
     first, second = sorted(released.instances())
     released.on_host(first, "systemctl stop flotilla-web; docker rm -f flotilla-web; systemctl start flotilla-web")
     released.healthy()
@@ -151,7 +151,7 @@ def test_files_survive_containers_reboots_and_hosts(released: System) -> None:
     released.client("ec2").terminate_instances(InstanceIds=[second])
     wait_for("another instance", lambda: len(released.instances()) == 2 and second not in released.instances(), 180)
     released.play("configure").succeeded()
-    released.release("web", "v1").succeeded()
+    released.release("web", version).succeeded()
     released.healthy()
     seen_by_all(released, path)
     assert released.get(path).content == bytes_before
@@ -171,6 +171,7 @@ def test_a_missing_mount_is_unhealthy_and_never_a_local_write(released: System) 
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_the_same_again_changes_nothing(released: System) -> None:
     """changed=0 and the same containers."""
     before = released.containers()
@@ -180,6 +181,7 @@ def test_the_same_again_changes_nothing(released: System) -> None:
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_destroy_leaves_nothing(released: System) -> None:
     """Hosts, load balancer, database, cache and file store are gone."""
     released.play("destroy").succeeded()

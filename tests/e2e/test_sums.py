@@ -20,8 +20,11 @@ import yaml
 from tests.e2e.system import ROOT, Run, System, say, wait_for
 
 pytestmark = pytest.mark.e2e
-# All five systems together take longer than a test run should: `make test-e2e STACK=sums`.
-BY_NAME = True
+# Lines of this system that tests of their own show.
+ELSEWHERE = {
+    "line 5: the api fleet grows by itself under load and shrinks after": "scaling",
+    "line 6: how much of the traffic each share of a release takes, kills at ten moments, alarms": "blue_green",
+}
 # A developer; her commits have the same names in every run of the tests, so that the engine knows their images' layers.
 ANN = {"NAME": "ann", "EMAIL": "ann@example.org", "DATE": "2026-01-01T00:00:00Z"}
 
@@ -131,20 +134,26 @@ def test_redis_keeps_its_state(released: System) -> None:
     assert remembered(released) == "Last sum was 500500"
 
 
-def test_a_release_of_the_api_loses_no_request(released: System) -> None:
-    """Every request of a constant-rate client is answered while the api is released; in-flight sums too."""
+def test_a_release_of_the_api_and_the_way_back_lose_no_request(released: System) -> None:
+    """Line 6: every request is answered while the api goes over to its other colour and while one command takes that back; sums under way too."""
     released.push("api", "v2")
+    before = released.live("api")
     with released.load("release", rate=30):
         released.release("api", "v2").succeeded()
+        assert released.live("api") != before
+        released.play("rollback", release_service="api").succeeded()
+    assert released.live("api") == before
+    released.healthy(2, "api")
 
 
 def test_a_broken_api_is_undone(released: System) -> None:
-    """A build that never becomes healthy: exit code not 0, the colour that serves untouched, no request lost."""
-    released.push("api", "broken")
+    """Line 6: a build that never becomes healthy: exit code not 0, the colour that serves untouched, no request lost."""
     serving = released.live("api")
     before = released.containers(serving, "api")
+    stack = released.stack_facts()
+    stack["services"]["api"]["release"]["healthy_deadline_seconds"] = 30
     with released.load("broken", rate=30):
-        released.release("api", "broken").refused("APP_FAULT|unhealthy|failed")
+        released.play("deploy", release_service="api", release_tag=released.push("api", "broken"), flotilla_stack=stack).refused("APP_FAULT|unhealthy|failed")
     assert released.live("api") == serving and released.containers(serving, "api") == before
     released.healthy(2, "api")
 
@@ -246,18 +255,20 @@ def test_a_developer_opens_irb_in_the_running_application(released: System) -> N
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_the_same_again_changes_nothing(released: System) -> None:
     """changed=0 from provision, configure and deploy; container ids and start times as before."""
     fleets = {"redis": "redis", "api": "api", "client": "client"}
     before = {service: released.containers(released.live(service), fleet) for service, fleet in fleets.items()}
     for verb in ("provision", "configure"):
         assert released.play(verb).succeeded().changed == 0
-    for service, tag in {"redis": released.push("redis", "v2"), "api": released.push("api", "v2"), "client": released.given}.items():
+    for service, tag in {"redis": released.push("redis", "v2"), "api": released.push("api", "v1"), "client": released.given}.items():
         assert released.play("deploy", release_service=service, release_tag=tag).succeeded().changed == 0
     assert {service: released.containers(released.live(service), fleet) for service, fleet in fleets.items()} == before
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_two_public_services_share_the_load_balancer(released: System) -> None:
     """Another build of the client, for one host name and one path: the rule's requests reach it, all others the client."""
     stack = released.stack_facts()
@@ -272,6 +283,7 @@ def test_two_public_services_share_the_load_balancer(released: System) -> None:
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_destroy_leaves_nothing(released: System) -> None:
     """The account is empty afterwards, the volume of redis included."""
     released.play("destroy").succeeded()

@@ -14,8 +14,6 @@ import requests
 from tests.e2e.system import ROOT, System, wait_for
 
 pytestmark = pytest.mark.e2e
-# All five systems together take longer than a test run should: `make test-e2e STACK=todo`.
-BY_NAME = True
 
 
 def given(system: System) -> dict[str, Any]:
@@ -120,6 +118,7 @@ def test_the_password_is_rotated_without_a_lost_request(released: System) -> Non
     assert "Access denied" in in_container(released, connect, before)
 
 
+@pytest.mark.by_name
 def test_a_release_under_load_loses_nothing(released: System) -> None:
     """Zero failed requests."""
     released.push("web", "v2")
@@ -146,6 +145,7 @@ def test_started_before_its_database_it_becomes_healthy_when_the_database_does(r
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_the_same_again_changes_nothing(released: System) -> None:
     """changed=0 from provision, configure and deploy, and the same containers."""
     before = released.containers()
@@ -158,10 +158,11 @@ def test_the_same_again_changes_nothing(released: System) -> None:
 def test_a_second_environment_of_the_same_digest_stands_beside_the_first(released: System) -> None:
     """Line 6: `staging`, by an inventory of its own: the same image, another password and other items; destroyed, it leaves the first as it was."""
     before = released.containers()
+    (version,) = released.versions(path="/healthz")
     staging = released.beside("staging")
     staging.play("provision").succeeded()
     staging.play("configure").succeeded()
-    staging.play("deploy", release_tag=released.push("web", "v2")).succeeded()
+    staging.release("web", version).succeeded()
     assert {text.rpartition("@")[2] for text in (*before.values(), *staging.containers().values())} == {next(iter(before.values())).rpartition("@")[2]}
     assert password(staging) != password(released)
     requests.post(staging.https + "/items", json={"title": "only in staging"}, verify=False, timeout=10).raise_for_status()

@@ -46,10 +46,10 @@ def test_a_second_demo_in_the_same_directory_is_refused(monkeypatch: pytest.Monk
 
 
 def test_the_suite_has_a_step_for_each_part() -> None:
-    names = [name for name, _, _ in suite.steps(suite.PARTS)]
+    names = [step.name for step in suite.steps(suite.PARTS)]
     for name in ("ruff", "yamllint", "mypy", "ansible-lint", "unit tests", "roles", "end to end hello"):
         assert name in names
-    assert suite.steps(["roles"], role="service")[0][1][-2:] == ["--scenario-name", "service"]
+    assert suite.steps(["roles"], role="service")[-1].command[-2:] == ["--scenario-name", "service"]
 
 
 def test_services_are_released_in_the_order_of_their_references(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -64,4 +64,18 @@ def test_services_are_released_in_the_order_of_their_references(monkeypatch: pyt
     )
     monkeypatch.setattr(demo, "ROOT", tmp_path)
     monkeypatch.setattr(demo.stack_images, "ROOT", tmp_path)
-    assert list(demo.Demo("shop").services) == ["redis", "api", "web"]
+    shop = demo.Demo("shop")
+    assert list(shop.services) == ["redis", "api", "web"]
+    assert shop.stopped_first == ["redis"], "nothing that is away for a moment is released under load"
+
+
+def test_a_second_stack_in_the_cloud_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(demo, "BUILD", tmp_path)
+    (tmp_path / "local.env").write_text("export AWS_REGION=eu-central-1\n")
+    gifs = demo.Demo("gifs")
+    monkeypatch.setattr(gifs.phases, "run", lambda *words, **options: 0)
+    monkeypatch.setattr(gifs, "stacks", lambda: {"gifs"})
+    gifs.cloud()
+    monkeypatch.setattr(gifs, "stacks", lambda: {"gifs", "hello"})
+    with pytest.raises(PhaseFailed, match="the stack hello is in the local cloud.*\n.*make down, then make demo STACK=gifs"):
+        gifs.cloud()

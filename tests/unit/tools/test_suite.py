@@ -28,30 +28,46 @@ def test_the_failed_role_is_read_from_molecules_log(log: str, role: str | None) 
     assert suite.failed_role(log) == role
 
 
-def test_checks_share_two_lanes_and_so_do_clouds() -> None:
-    lanes = [suite.lanes_of(name) for name, _, _ in suite.steps(suite.PARTS)]
-    assert [(word, len(list(together))) for word, together in itertools.groupby(lanes)] == [
-        ("checks", 7),
-        ("data planes", 1),
-        ("clouds", 1 + len(suite.stacks())),
-    ]
+def test_what_boots_clouds_waits_for_the_checks_and_shares_two_lanes() -> None:
+    found = suite.steps(suite.PARTS)
+    assert [clouds for clouds, _ in itertools.groupby(found, key=lambda step: suite.wants_a_cloud(step.name))] == [False, True]
+    names = [step.name for step in found]
+    assert all(set(step.after) <= set(names[:number]) for number, step in enumerate(found)), "a step in a lane may wait for earlier ones only"
+    first, *others = (f"end to end {name}" for name in suite.stacks())
+    assert names[-4 - len(others) :] == ["roles", "roles of hosts", first, "end of the roles' cloud", *others]
 
 
-def test_molecule_writes_inside_the_checkout_only() -> None:
-    ((_, command, more),) = suite.steps(["roles"])
-    assert command[-1] == "--all"
-    assert Path(more["MOLECULE_EPHEMERAL_DIRECTORY"]).is_relative_to(ROOT)
+def test_all_five_systems_are_in_and_each_without_what_it_leaves_to_a_run_by_name() -> None:
+    assert set(suite.stacks()) == {"hello", "gifs", "media", "todo", "sums"}
+    assert all(step.command[-3:-1] == ["-m", "not by_name"] for step in suite.end_to_end(None))
+    (whole,) = suite.end_to_end("sums")
+    assert "not by_name" not in whole.command
+
+
+def test_every_scenario_is_run_once() -> None:
+    _, others, hosts, _ = suite.roles(None)
+    left_out = {word for word, before in zip(others.command[1:], others.command, strict=False) if before == "--exclude"}
+    taken = {word for word, before in zip(hosts.command[1:], hosts.command, strict=False) if before == "--scenario-name"}
+    assert "--all" in others.command and left_out == {*taken, "default"}
+    assert all((ROOT / "molecule" / name / "molecule.yml").is_file() for name in taken)
+
+
+def test_molecule_writes_inside_the_checkout_only_and_two_runs_do_not_share_their_notes() -> None:
+    notes = [Path(step.environment["MOLECULE_EPHEMERAL_DIRECTORY"]) for step in suite.roles(None)]
+    assert all(directory.is_relative_to(ROOT) for directory in notes)
+    cloud, others, hosts, end = notes
+    assert cloud == end and len({cloud, others, hosts}) == 3
     assert Path(suite.environment()["ANSIBLE_HOME"]).is_relative_to(ROOT)
 
 
 def test_a_role_that_failed_among_others_is_run_again_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
     phases = Phases("test", tmp_path)
-    phases.log("roles").write_text(LOG, encoding="utf-8")
+    for step in (suite.ROLES, suite.HOST_ROLES):
+        phases.log(step).write_text(LOG, encoding="utf-8")
     monkeypatch.setattr(suite, "forget_molecule", lambda: None)
     monkeypatch.setattr(phases, "run", lambda name, command, *rest, **options: ran.append([name, *command[1:]]))
-    suite.again(phases, role=None)
-    suite.again(phases, role="load_balancer")
+    suite.again(phases, ["mypy", suite.ROLES])
     assert ran == [["role load_balancer alone", "test", "--no-command-borders", "--scenario-name", "load_balancer"]]
 
 
