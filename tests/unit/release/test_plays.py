@@ -155,6 +155,15 @@ def test_a_host_that_its_batch_cannot_spare_comes_after_the_batches(tmp_path: Pa
     assert done.index(("i-3", "service_release", "active", 2)) > done.index(("i-2", "target", "present", None)), "it left with the others"
 
 
+def test_own_steps_before_a_host_are_done_once_though_it_comes_later(tmp_path: Path) -> None:
+    """Whoever takes a host out of another system's rota by them does not do so twice."""
+    line = {"path": str(tmp_path / "told"), "line": "{{ inventory_hostname }} {{ 999999 | random }}", "create": True}
+    (tmp_path / "before_host.yml").write_text(yaml.safe_dump([{"ansible.builtin.lineinfile": line, "throttle": 1}]))
+    _, result = released(tmp_path, [], [], {"before_host": str(tmp_path / "before_host.yml")}, short=["i-3"])
+    assert ends(result) == dict.fromkeys(HOSTS, "released")
+    assert sorted(row.split()[0] for row in (tmp_path / "told").read_text().splitlines()) == HOSTS
+
+
 @pytest.mark.parametrize(
     ("robbed", "more", "hosts", "hand"),
     [
