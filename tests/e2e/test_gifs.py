@@ -174,7 +174,7 @@ def test_nobody_goes_back_past_a_migration_that_cannot_be_undone(released: Syste
     with released.load("irreversible"):
         released.play("deploy", release_tag=released.push("web", "v2"), release_irreversible=True).succeeded()
     number = released.result()["to"]
-    (snapshot,) = (one["DBSnapshotIdentifier"] for one in released.client("rds").describe_db_snapshots()["DBSnapshots"])
+    (snapshot,) = (one["DBSnapshotIdentifier"] for one in released.client("rds").describe_db_snapshots(SnapshotType="manual")["DBSnapshots"])
     assert snapshot.endswith(f"-release-{number}")
     before = released.containers()
     released.play("rollback").refused("cannot be undone", "Way out: deploy.yml", snapshot)

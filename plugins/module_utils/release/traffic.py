@@ -27,6 +27,7 @@ FIGURES_SECONDS = 180.0  # how much longer than its bake time a share waits for 
 BLIND_SECONDS = 30.0  # how long targets and alarms may not be seen
 BEFORE_SECONDS = 300.0  # what the old colour did before counts where it has nothing over the same time
 ENOUGH = 20  # requests that a judgement needs
+ENOUGH_FOR_LATENCY = 100  # and one by latency, of either colour: what 95 % are faster than is the word of five requests then
 FEW = 3  # errors that need no more requests: were all that are missing good, they would still be too many
 NOTICEABLE_SECONDS = 0.05  # a difference in latency below this is none
 
@@ -107,7 +108,7 @@ def beyond(new: Document, old: Document, limits: Mapping[str, Any]) -> str:
             f"{rate(new):.1f} % of its answers are 5xx ({new['errors']} of {new['requests']}), {rate(old):.1f} % of the old colour's: "
             f"{more:.1f} percentage points more, max_5xx_percent is {limits['max_5xx_percent']}"
         )
-    if not missing and old["requests"] >= ENOUGH and new["latency"] is not None and old["latency"]:
+    if min(new["requests"], old["requests"]) >= ENOUGH_FOR_LATENCY and new["latency"] is not None and old["latency"]:
         allowed = max(old["latency"] * limits["max_latency_percent"] / 100, old["latency"] + NOTICEABLE_SECONDS)
         if new["latency"] > allowed:
             return (

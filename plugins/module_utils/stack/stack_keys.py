@@ -91,7 +91,7 @@ RELEASE = Key(
         ),
         "max_latency_percent": Key(
             "With `blue_green`: the new colour's latency (95 % are faster) at most, in percent of the old one's over the same time. "
-            "Differences below 50 ms never count.",
+            "Differences below 50 ms never count, nor does a colour that has had fewer than 100 requests.",
             type="int",
             default=200,
             minimum=100,

@@ -110,6 +110,8 @@ def row(requests: int, errors: int = 0, latency: float | None = 0.1) -> dict[str
         (row(10, 3), row(900, 180), ""),
         (row(100, latency=0.19), row(900), ""),
         (row(100, latency=0.21), row(900), "210 %, max_latency_percent is 200"),
+        (row(99, latency=9.0), row(900), ""),
+        (row(900, latency=9.0), row(99), ""),
         (row(100, latency=0.04), row(900, latency=0.005), ""),
         (row(100, latency=9.0), row(0, latency=None), ""),
     ],
