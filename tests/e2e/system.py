@@ -40,6 +40,8 @@ PATIENCE_SECONDS = 8
 HEALTHY_SECONDS = 2
 # And every share of a service's traffic is watched for so long.
 BAKE_SECONDS = 4
+# In so few seconds a machine that all hosts share can hold up one colour's requests and not the other's: these are told from a slow colour by this much.
+LATENCY_PERCENT = 1000
 # Each stack's tests have addresses of their own, so that two of them can run at a time: first port of its cloud, block of its VPC.
 PLACES = {
     "hello": (5041, "198.19.192.0/20"),
@@ -311,7 +313,7 @@ class System:
             service["grace_seconds"] = min(service["grace_seconds"], PATIENCE_SECONDS)
             service.setdefault("release", {})["min_healthy_seconds"] = HEALTHY_SECONDS
             if service.get("strategy") == "blue_green":
-                service["release"]["bake_seconds"] = BAKE_SECONDS
+                service["release"] |= {"bake_seconds": BAKE_SECONDS, "max_latency_percent": LATENCY_PERCENT}
         if self.tests != self.stack == "hello":  # a release is the same with a database and without
             stack = {key: value for key, value in stack.items() if key != "database"}
             stack["services"] = {name: {**service, "environment": {}, "secrets": {}} for name, service in stack["services"].items()}
