@@ -39,6 +39,7 @@ class Ec2Plane(Plane):
         super().__init__(cloud)
         self.lock = threading.RLock()
         self.busy: set[str] = set()  # instances of which a thread changes the container now
+        self.booted: set[str] = set()  # instances that have had a container
         self.stopping = threading.Event()
         self.consoles: dict[str, str] = {}  # of instances, as they were last read
         self.thread: threading.Thread | None = None
@@ -143,6 +144,7 @@ class Ec2Plane(Plane):
             volumes={**self.cloud.planes["efs"].volumes(), **self.cloud.planes["ebs"].volumes()},  # type: ignore[attr-defined]
             devices=self.cloud.planes["ebs"].devices,  # type: ignore[attr-defined]
         )
+        self.booted.add(instance.id)
         # "ip-private-ipv4-address.region.compute.internal" (EC2 User Guide, "EC2 instance hostnames and domains")
         self.cloud.publish(instance.private_dns_name, instance.private_ip)
         self.cloud.planes["security_groups"].wake.set()  # type: ignore[attr-defined]
@@ -225,8 +227,12 @@ class Ec2Plane(Plane):
 
     def observe(self) -> None:
         """An instance whose container has ended is `stopped`: it shut itself down or its host failed."""
+        with self.lock:
+            settled = self.booted - self.busy
+        # Before the containers are listed: moto says `running` of an instance that is about to be booted, and one may be booted right after the list.
+        running = [one for one in self.cloud.planes["vpc"].instances() if one.id in settled and one.state == "running"]  # type: ignore[attr-defined]
         alive = {one["Labels"].get("flotilla.instance") for one in self.cloud.engine.mine() if one["State"] in ("running", "paused", "restarting", "created")}
-        for instance in self.cloud.planes["vpc"].instances():  # type: ignore[attr-defined]
+        for instance in running:
             with self.lock:
                 busy = instance.id in self.busy
             if not busy and instance.state == "running" and instance.id not in alive:

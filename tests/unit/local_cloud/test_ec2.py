@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
@@ -54,6 +55,21 @@ def test_stop_start_and_terminate(it: Bed) -> None:
     it.settle()
     assert it.state(guest) == "terminated"
     assert it.cloud.container_name(guest) not in it.engine.containers
+
+
+def test_an_instance_that_has_not_been_booted_has_not_ended(it: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """moto says running of a new instance before the cloud has begun to boot it; looked at just then, it is no lost one."""
+    plane = it.cloud.planes["ec2"]
+    boot, seen = plane.launch, []
+
+    def launch(instance: Any) -> None:
+        plane.observe()
+        seen.append(instance.state)
+        boot(instance)
+
+    monkeypatch.setattr(plane, "launch", launch)
+    made = it.run()
+    assert seen == ["running"] and it.state(made["InstanceId"]) == "running"
 
 
 def test_a_guest_that_ends_by_itself_is_stopped(it: Bed) -> None:
