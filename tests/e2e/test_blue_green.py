@@ -11,6 +11,7 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import ssl
 import threading
@@ -189,6 +190,24 @@ def test_a_release_that_answers_with_errors_is_put_back(system: System, tag: str
     assert system.containers() == before
     ask = "docker ps --all --quiet --filter name=flotilla-web-green"
     wait_for("the failed colour to end by itself", lambda: not any(system.on_host(host, ask) for host in before), 60)
+
+
+def test_a_release_that_is_slower_is_put_back(system: System, tag: str) -> None:
+    """Right, but half a second late: seen when each colour has answered a hundred requests; exit code 21 with both figures, no request lost."""
+    before, stack = system.containers(), system.stack_facts()
+    stack["services"]["web"]["release"] |= {"weights": [50, 100], "bake_seconds": 40, "max_latency_percent": 200}
+    with asking(system, "slow") as seen:
+        run = deploy(system, tag, "late", "slow", flotilla_stack=stack)
+        time.sleep(1)
+    assert run.code != 0 and seen.failed() == []
+    result = system.result()
+    assert (result["outcome"], result["exit_code"], result["needs_hand"]) == ("failed", 21, [])
+    assert re.search(r"its latency is \d+ ms \(95 % are faster\), the old colour's \d+ ms: \d+ %, max_latency_percent is 200", result["message"])
+    late = [when for when, version, _ in seen if version == "late"]
+    say(f"{len(late)} of {len(seen)} requests were late, for {late[-1] - late[0]:.1f} s: {result['message'][:200]}")
+    assert late[-1] - late[0] < 35, "it was put back at the end of the step only"
+    assert rule(system) == {"blue": 100, "green": 0} and system.versions() == {"one"}
+    assert system.containers() == before
 
 
 def test_an_alarm_that_rings_puts_all_of_it_back(system: System, tag: str) -> None:

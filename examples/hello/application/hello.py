@@ -9,7 +9,8 @@ SIGTERM only after running requests are answered. Settings come from the environ
   HELLO_VERSION          version of this build, sent as X-App-Version
   HELLO_SECRETS          directory with the file `database_password` (default /run/secrets)
   HELLO_RUN              writable directory (default /tmp/hello)
-  HELLO_FAULT            for tests of the deployment: `unhealthy` answers 500 on /healthz, `errors` on everything else, `exit` ends at start
+  HELLO_FAULT            for tests of the deployment: `unhealthy` answers 500 on /healthz, `errors` on everything else, `slow` answers late,
+                         `exit` ends at start
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from pymysql.constants import CLIENT
 
 HERE = Path(__file__).resolve().parent
 SLOWEST_SECONDS = 30.0
+FAULT_SECONDS = 0.5  # how late every page of the slow fault is
 POOL_SIZE = 4
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS visits (
@@ -203,6 +205,8 @@ class Application:
             return self.json(404, {"error": f"nothing at {method} {address.path}"})
         if self.fault == "errors" and address.path != "/healthz":
             return self.json(500, {"error": "HELLO_FAULT=errors", "version": self.version})
+        if self.fault == "slow" and address.path != "/healthz":
+            time.sleep(FAULT_SECONDS)
         try:
             return route()
         except Unavailable as error:
