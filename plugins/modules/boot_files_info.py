@@ -27,11 +27,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 boot:
-  description: C(packages), C(groups), C(users), C(commands), C(directories) and C(files), these with their content in base64; nothing of a host
+  description: C(packages), C(programs), C(groups), C(users), C(commands), C(directories) and C(files), these with their content in base64; nothing of a host
     that no role has made.
   returned: success
   type: dict
-  sample: {packages: [docker.io], groups: [], users: [], commands: [], directories: [], files: []}
+  sample: {packages: [docker.io], programs: {docker: docker-cli}, groups: [], users: [], commands: [], directories: [], files: []}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -63,6 +63,12 @@ options:
         type: list
         elements: str
         default: []
+      programs:
+        description:
+          - Program to the package that brings it where none of the other packages does.
+          - It is installed where the program is missing then, so that hosts of different releases of the distribution have one manifest.
+        type: dict
+        default: {}
       groups:
         description: System groups.
         type: list
@@ -256,7 +262,7 @@ def main() -> None:
     boot = {
         **{name: {"type": "list", "elements": "str", "default": []} for name in ("packages", "groups", "directories", "files")},
         "users": {"type": "list", "elements": "dict", "default": []},
-        "own": {"type": "dict", "default": {}},
+        **{name: {"type": "dict", "default": {}} for name in ("programs", "own")},
         "commands": {"type": "list", "elements": "list", "default": []},
     }
     module = AnsibleModule(

@@ -17,6 +17,11 @@ def test_the_engine_runs_with_our_settings(host):
     assert json.loads(host.file("/etc/docker/daemon.json").content_string)["log-opts"]["max-size"] == "10m"
 
 
+def test_the_command_comes_from_where_this_debian_has_it(host):
+    brings = host.check_output("dpkg-query --search /usr/bin/docker").split(":")[0]
+    assert brings == {"12": "docker.io", "13": "docker-cli"}[host.system_info.release.split(".")[0]]
+
+
 def test_the_registrys_authority_is_trusted(host):
     assert host.file(f"/etc/docker/certs.d/{REGISTRY}/ca.crt").contains("BEGIN CERTIFICATE")
     answer = host.run(f"docker pull {REGISTRY}/hello/web:none")

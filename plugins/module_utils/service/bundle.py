@@ -3,8 +3,8 @@
 """What a host has that a new instance of its fleet needs, read from the host itself: the very files, so that roles stay the only place that renders them.
 
 Module host_files writes down what a role lays in /etc/flotilla/manifest.d/<role>.json: directories, files, and below `boot` what else a host needs:
-packages, groups, users, commands that make the files hold, and `own`: which NAME= lines of which file hold something that is the host's own (an item
-of the metadata service). Releases lie where layout.py says.
+packages, programs (program → the package that brings it where none of the others does), groups, users, commands that make the files hold, and `own`:
+which NAME= lines of which file hold something that is the host's own (an item of the metadata service). Releases lie where layout.py says.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import
 
 MANIFESTS = "etc/flotilla/manifest.d"
 LISTS = ("packages", "groups", "users", "directories", "files", "commands")
+TABLES = ("programs", "own")
 
 
 class Incomplete(Exception):
@@ -29,14 +30,15 @@ class Incomplete(Exception):
 
 def manifest(root: Path) -> dict[str, Any]:
     """The manifests of all roles as one, each list without what it says twice."""
-    together: dict[str, Any] = {**{name: [] for name in LISTS}, "own": {}}
+    together: dict[str, Any] = {**{name: [] for name in LISTS}, **{name: {} for name in TABLES}}
     for path in sorted((root / MANIFESTS).glob("*.json")):
         known = json.loads(path.read_text(encoding="utf-8"))
         boot = known.get("boot") or {}
         said = {**boot, **{name: [*known[name], *boot.get(name, [])] for name in ("directories", "files")}}
         for name in LISTS:
             together[name] += [one for one in said.get(name, []) if one not in together[name]]
-        together["own"].update(said.get("own", {}))
+        for name in TABLES:
+            together[name].update(said.get(name, {}))
         together["files"].append(f"/{MANIFESTS}/{path.name}")
     together["directories"].append(f"/{MANIFESTS}")
     return together
@@ -93,7 +95,7 @@ def collect(root: Path = Path("/")) -> dict[str, Any]:
             data = unsigned(data, sorted(named["own"]))
         rows.append({**row, "content": base64.b64encode(data).decode(), **({"own": own} if own else {})})
     return {
-        **{name: named[name] for name in ("packages", "groups", "users", "commands")},
+        **{name: named[name] for name in ("packages", "programs", "groups", "users", "commands")},
         "directories": [described(root, path) for path in sorted({*named["directories"], *directories})],
         "files": rows,
     }

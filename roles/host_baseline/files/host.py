@@ -616,7 +616,7 @@ def boot(bundle: str, seconds: str) -> int:
     began = time.monotonic()
     add_accounts(index["groups"], index["users"])
     lay_files(place / "root", index)
-    install_packages(index["packages"], deadline)
+    install_packages(index["packages"], index["programs"], deadline)
     for command in index["commands"]:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
     say(f"as its peers after {time.monotonic() - began:.1f} s: {len(index['files'])} files, {len(index['packages'])} packages")
@@ -675,14 +675,18 @@ def signed(data: bytes, sums: dict[str, str]) -> bytes:
     return (json.dumps(known, indent=1, sort_keys=True) + "\n").encode()
 
 
-def install_packages(names: list[str], deadline: float) -> None:
-    """Install what the image lacks, over and over until the deadline."""
+def install_packages(names: list[str], programs: dict[str, str], deadline: float) -> None:
+    """Install what the image lacks, over and over until the deadline; at last the packages of those programs that have not come with the others."""
+    installed: list[str] = []
     while True:
         query = ["dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\n", *names]
         known = subprocess.run(query, capture_output=True, text=True, check=False).stdout.splitlines()
         missing = sorted({*names} - {line.split(" ")[0] for line in known if line.endswith(" installed")})
+        missing = missing or sorted({package for program, package in programs.items() if not shutil.which(program)})
         if not missing:
             return
+        if missing == installed:
+            raise SystemExit(f"flotilla: {', '.join(missing)} is installed, and there is still no program {' or '.join(sorted(programs))}")
         say(f"installing {', '.join(missing)}")
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         apt = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120"]
@@ -690,6 +694,7 @@ def install_packages(names: list[str], deadline: float) -> None:
             done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, env=environment, check=False)
         if done.returncode and time.monotonic() + 5 > deadline:
             raise SystemExit(f"flotilla: cannot install {', '.join(missing)}: {done.stderr.strip()[-500:]}")
+        installed = [] if done.returncode else missing
         time.sleep(5.0 if done.returncode else 0.0)
 
 

@@ -24,7 +24,7 @@ NAME = "/flotilla/local/shop/fleets/web/boot"
 
 def collected(*files: str) -> dict[str, Any]:
     rows = [{"path": path, "mode": "0644", "owner": "root", "group": "root", "content": base64.b64encode(path.encode()).decode()} for path in files]
-    return {"packages": ["docker.io"], "groups": [], "users": [], "commands": [], "directories": [], "files": rows}
+    return {"packages": ["docker.io"], "programs": {"docker": "docker-cli"}, "groups": [], "users": [], "commands": [], "directories": [], "files": rows}
 
 
 @pytest.fixture

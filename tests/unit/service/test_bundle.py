@@ -41,7 +41,16 @@ def host(root: Path, name: str) -> Path:
             {"path": ENV, "content": f"# for applications\nFLOTILLA_HOST={name}\n", "mode": "0644", "validate": None},
             {"path": "/etc/flotilla/tool", "content": "#!/bin/sh\n", "mode": "0755", "validate": None},
         ],
-        "boot": {"packages": ["docker.io"], "groups": [], "users": [], "directories": [], "files": [], "own": {ENV: OWN}, "commands": [["true"]]},
+        "boot": {
+            "packages": ["docker.io"],
+            "programs": {"docker": "docker-cli"},
+            "groups": [],
+            "users": [],
+            "directories": [],
+            "files": [],
+            "own": {ENV: OWN},
+            "commands": [["true"]],
+        },
     }
     host_files.Tree(SimpleNamespace(params=params, check_mode=False), root).lay()
     for number in (1, 2):
@@ -83,7 +92,7 @@ def test_modes_owners_and_releases_are_told(tmp_path: Path) -> None:
     assert (rows[ENV]["owner"], rows[ENV]["group"]) == (getpass.getuser(), grp.getgrgid(os.getegid()).gr_name)
     assert "/etc/flotilla/web/releases/2/environment" in rows
     assert "/etc/flotilla/web/releases" in [row["path"] for row in collected["directories"]]
-    assert collected["packages"] == ["docker.io"] and collected["commands"] == [["true"]]
+    assert collected["packages"] == ["docker.io"] and collected["programs"] == {"docker": "docker-cli"} and collected["commands"] == [["true"]]
 
 
 def test_a_host_that_lacks_what_its_manifest_names_is_no_pattern(tmp_path: Path) -> None:
@@ -103,6 +112,50 @@ def test_a_file_that_is_not_what_the_index_says_is_never_laid(tmp_path: Path, he
     with pytest.raises(SystemExit, match="/a in the boot bundle has the checksum .* instead of 1f"):
         helper.lay_files(tmp_path / "bundle", {"directories": [], "files": [row]}, tmp_path / "new")
     assert not (tmp_path / "new/a").exists()
+
+
+# ---- packages
+
+
+@pytest.fixture
+def debian(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A Debian whose package docker.io brings the program docker, or whose docker-cli does: what is installed, transaction by transaction."""
+
+    def run(brings: str, has: set[str]) -> list[list[str]]:
+        transactions: list[list[str]] = []
+
+        def command(arguments: list[str], **_options: Any) -> Any:
+            if arguments[0] == "dpkg-query":
+                return SimpleNamespace(returncode=0, stdout="".join(f"{name} installed\n" for name in sorted(has)))
+            if "install" in arguments:
+                transactions.append([word for word in arguments[arguments.index("install") + 1 :] if not word.startswith("--")])
+                has.update(transactions[-1])
+            return SimpleNamespace(returncode=0, stdout="", stderr="")
+
+        monkeypatch.setattr(helper.subprocess, "run", command)
+        monkeypatch.setattr(helper.shutil, "which", lambda program: f"/usr/bin/{program}" if brings in has else None)
+        helper.install_packages(["docker.io", "iptables"], {"docker": "docker-cli"}, 1e9)
+        return transactions
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("brings", "has", "transactions"),
+    [
+        pytest.param("docker.io", set(), [["docker.io", "iptables"]], id="12"),
+        pytest.param("docker-cli", set(), [["docker.io", "iptables"], ["docker-cli"]], id="13"),
+        pytest.param("docker-cli", {"docker.io", "iptables"}, [["docker-cli"]], id="13 with an engine"),
+        pytest.param("docker-cli", {"docker.io", "iptables", "docker-cli"}, [], id="all there"),
+    ],
+)
+def test_a_host_gets_the_packages_of_its_own_debian(debian: Any, brings: str, has: set[str], transactions: list[list[str]]) -> None:
+    assert debian(brings, has) == transactions
+
+
+def test_a_package_that_does_not_bring_its_program_is_no_endless_loop(debian: Any) -> None:
+    with pytest.raises(SystemExit, match="docker-cli is installed, and there is still no program docker"):
+        debian("podman-docker", set())
 
 
 # ---- the release that the pointer names
