@@ -22,6 +22,7 @@ PLANES = {
     "security_groups": "SecurityGroupsPlane",
     "metadata": "MetadataPlane",
     "ec2": "Ec2Plane",
+    "status_checks": "StatusChecksPlane",
     "efs": "EfsPlane",
     "ebs": "EbsPlane",
     "rds": "RdsPlane",

@@ -54,13 +54,16 @@ def victims(members: Sequence[Mapping[str, Any]], surplus: int) -> list[str]:
     return chosen
 
 
-def unhealthy_reason(instance_state: str, health_check_type: str, target_states: Sequence[str], age: float, grace: float) -> str | None:
+def unhealthy_reason(instance_state: str, health_check_type: str, target_states: Sequence[str], age: float, grace: float, impaired: bool = False) -> str | None:
     """Why the group's health check finds an instance unhealthy, or None.
 
-    "EC2": any state but running ("stopping, stopped, shutting-down, terminated"). "ELB": unhealthy in any target group too, once the grace period is over.
+    "EC2": any state but running ("stopping, stopped, shutting-down, terminated"), or impaired by its status checks. "ELB": unhealthy in any target group
+    too, once the grace period is over, which is for such optional checks only.
     """
     if instance_state in ENDED:
         return f"EC2 instance status checks failure: the instance is {instance_state}"
+    if impaired:
+        return "EC2 instance status checks failure: the instance is impaired"
     if health_check_type == "ELB" and age > grace and "unhealthy" in target_states:
         return "ELB health check failure"
     return None
@@ -258,7 +261,8 @@ class AutoScalingPlane(Plane):
             instance = state.instance
             age = time.monotonic() - self.launched.get(instance.id, 0.0)
             targets = [self.target_state(arn, instance.id) for arn in group.target_group_arns] if group.health_check_type == "ELB" else []
-            reason = unhealthy_reason(instance.state, group.health_check_type, targets, age, float(group.health_check_grace_period or 0))
+            impaired = self.cloud.planes["status_checks"].impaired(instance.id)  # type: ignore[attr-defined]
+            reason = unhealthy_reason(instance.state, group.health_check_type, targets, age, float(group.health_check_grace_period or 0), impaired)
             if reason and state.health_status == "Healthy" and instance.id not in self.leaving:
                 log.info("group %s: %s is unhealthy: %s", group.name, instance.id, reason)
                 state.health_status = "Unhealthy"
@@ -276,8 +280,9 @@ class AutoScalingPlane(Plane):
     def end_unhealthy(self, group: Any) -> None:
         for state in list(group.instance_states):
             if state.health_status == "Unhealthy" and state.instance.id not in self.leaving:
-                ended = state.instance.state in ENDED
-                cause = "EC2 health check indicating it has been terminated or stopped." if ended else "ELB system health check failure."
+                ended, impaired = state.instance.state in ENDED, self.cloud.planes["status_checks"].impaired(state.instance.id)  # type: ignore[attr-defined]
+                other = "EC2 instance status checks failure." if impaired else "ELB system health check failure."
+                cause = "EC2 health check indicating it has been terminated or stopped." if ended else other
                 self.leave(group, state.instance.id, f"an instance was taken out of service in response to an {cause}")
 
     def launch(self, group: Any) -> None:

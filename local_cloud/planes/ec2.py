@@ -225,12 +225,18 @@ class Ec2Plane(Plane):
             except Exception:
                 log.exception("instances")
 
-    def observe(self) -> None:
-        """An instance whose container has ended is `stopped`: it shut itself down or its host failed."""
+    def settled(self) -> list[Any]:
+        """The running instances that have been booted and that nobody stops, starts or ends just now.
+
+        To be asked before containers are listed: moto says `running` of an instance that is about to be booted, and one may be booted right after the list.
+        """
         with self.lock:
             settled = self.booted - self.busy
-        # Before the containers are listed: moto says `running` of an instance that is about to be booted, and one may be booted right after the list.
-        running = [one for one in self.cloud.planes["vpc"].instances() if one.id in settled and one.state == "running"]  # type: ignore[attr-defined]
+        return [one for one in self.cloud.planes["vpc"].instances() if one.id in settled and one.state == "running"]  # type: ignore[attr-defined]
+
+    def observe(self) -> None:
+        """An instance whose container has ended is `stopped`: it shut itself down or its host failed."""
+        running = self.settled()
         alive = {one["Labels"].get("flotilla.instance") for one in self.cloud.engine.mine() if one["State"] in ("running", "paused", "restarting", "created")}
         for instance in running:
             with self.lock:

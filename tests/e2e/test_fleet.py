@@ -6,9 +6,12 @@ The tests run in the order of this file: each finds two healthy hosts, and leave
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import re
 import subprocess
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,6 +28,10 @@ RATE = 40
 # A host that dies with requests in it: at this rate and some 20 ms an answer there is one, rarely two.
 IN_FLIGHT = 3
 BACK_SECONDS = 150.0
+# A frozen host takes connections and answers none: until its health checks have failed, requests are given to it. Of them there are few, because the load
+# balancer prefers the target with the fewest outstanding ones.
+HANGING = 20
+DEBIAN_13 = "ami-0f10711a00000013"
 TREE = """python3 - <<'END'
 import hashlib, json, os, pathlib
 own = pathlib.Path("/etc/flotilla/host.env").read_bytes()
@@ -134,6 +141,59 @@ def test_a_lost_host_is_replaced_by_one_that_makes_itself(system: System, tags: 
     wait_for("answers of both", lambda: len({system.get("/whoami").json()["host"] for _ in range(20)}) == 2, 20)
 
 
+def cloud_container(system: System, part: str) -> str:
+    """The docker container of the cloud that has this in its name."""
+    identity = json.loads(system.cloud("status", "--json").succeeded().output)["identity"]
+    names = subprocess.run(["docker", "ps", "--format", "{{.Names}}"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    return next(name for name in names if identity in name and part in name)
+
+
+def given(balancer: str, address: str) -> tuple[int, int]:
+    """How many requests are on a target just now, and how many the load balancer has given it in all."""
+    ask = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy.sock'); s.sendall(b'show stat\\n'); print(s.makefile().read())"
+    done = subprocess.run(["docker", "exec", balancer, "python3", "-c", ask], stdout=subprocess.PIPE, text=True, check=True)
+    rows = list(csv.DictReader(io.StringIO(done.stdout.removeprefix("# "))))
+    (row,) = [one for one in rows if one["addr"].startswith(f"{address}:")]
+    return int(row["scur"]), int(row["stot"])
+
+
+def status_of(system: System, host: str) -> tuple[str, str]:
+    """System status and instance status."""
+    found = system.client("ec2").describe_instance_status(InstanceIds=[host])["InstanceStatuses"]
+    return (found[0]["SystemStatus"]["Status"], found[0]["InstanceStatus"]["Status"]) if found else ("", "")
+
+
+def test_a_frozen_host_fails_its_status_checks_and_is_replaced(system: System, tags: dict[str, str]) -> None:
+    """It runs, and answers nobody. The load balancer leaves it after two health checks, the group after four status checks; what fails is what hung on it."""
+    before, balancer = system.instances(), cloud_container(system, "-lb-")
+    victim, peer = sorted(before)
+    wait_for("good status checks", lambda: {status_of(system, host) for host in before} == {("ok", "ok")}, 30)
+    with system.load("frozen", RATE, HANGING) as figures:
+        time.sleep(1)
+        began = time.monotonic()
+        subprocess.run(["docker", "pause", container_of(victim)], check=True, stdout=subprocess.DEVNULL)
+        hung, before_it_left = given(balancer, before[victim]["PrivateIpAddress"])
+        wait_for("its targets' health", lambda: system.targets().get(victim) != "healthy", 60, 0.1)
+        left = time.monotonic()
+        wait_for("its status", lambda: status_of(system, victim) == ("ok", "impaired"), 60, 0.2)
+        impaired = time.monotonic()
+        assert status_of(system, peer) == ("ok", "ok")
+        hung += given(balancer, before[victim]["PrivateIpAddress"])[1] - before_it_left
+        (born,) = wait_for("another instance", lambda: set(system.instances()) - set(before), 60, 0.1)
+        launched = time.monotonic()
+        wait_for("its health", lambda: system.targets().get(born) == "healthy", BACK_SECONDS, 0.2)
+        healthy = time.monotonic()
+        assert both_back(system, set(before)) == {born}
+        ended = time.monotonic()
+        time.sleep(1)
+    said = f"unhealthy after {left - began:.1f} s, impaired after {impaired - began:.1f} s, another launched after {launched - began:.1f} s"
+    say(f"frozen: {said}, serving after {healthy - began:.1f} s, the frozen one gone after {ended - began:.1f} s")
+    say(f"frozen: {figures['requests_failed']} requests failed, {hung} hung on it")
+    assert figures["requests_failed"] <= hung
+    causes = [one["Cause"] for one in system.client("autoscaling").describe_scaling_activities()["Activities"]]
+    assert any("EC2 instance status checks failure" in cause for cause in causes), causes[:5]
+
+
 def test_configure_finds_nothing_to_do_on_a_host_that_made_itself(system: System, tags: dict[str, str]) -> None:
     run = system.play("configure").succeeded()
     assert run.changed == 0, run.output[-6000:]
@@ -170,9 +230,7 @@ def test_an_instance_that_is_born_in_a_release_has_it_at_its_end(system: System,
 
 @contextlib.contextmanager
 def no_registry(system: System) -> Iterator[None]:
-    names = subprocess.run(["docker", "ps", "--format", "{{.Names}}"], stdout=subprocess.PIPE, text=True, check=True).stdout.split()
-    identity = json.loads(system.cloud("status", "--json").succeeded().output)["identity"]
-    registry = next(name for name in names if identity in name and "registry" in name)
+    registry = cloud_container(system, "registry")
     subprocess.run(["docker", "stop", "-t", "1", registry], check=True, stdout=subprocess.DEVNULL)
     try:
         yield
@@ -263,6 +321,44 @@ def test_a_zone_that_is_gone_leaves_the_other_serving_until_all_is_back(system: 
             powerless(system, host)
         both_back(system, set(hosts))
     assert len(system.versions()) == 1
+
+
+def laid(system: System, host: str) -> dict[str, str]:
+    """What the roles and releases have laid on a host: the rest of its files are its Debian's."""
+    bundle = system.client("s3").get_object(Bucket=pointer(system)["bucket"], Key=pointer(system)["key"])["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as archive:
+        index = json.load(archive.extractfile("boot.json"))  # type: ignore[arg-type]
+    named = {row["path"] for row in [*index["files"], *index["directories"]]}
+    return {path: what for path, what in tree(system, host).items() if path in named or path.startswith("/etc/flotilla") or "flotilla" in path}
+
+
+def debian(system: System, host: str) -> str:
+    return system.on_host(host, ". /etc/os-release; echo $VERSION_ID; dpkg-query --search /usr/bin/docker")
+
+
+def test_debian_12_and_13_serve_side_by_side(system: System, tags: dict[str, str]) -> None:
+    """The image is changed while the fleet serves; the next instance makes itself on Debian 13, is what its peer on 12 is, and is released to with it."""
+    system.cloud("images", "guest13").succeeded()
+    before = system.instances()
+    facts = system.environment_facts()
+    try:
+        system.play("provision", flotilla_environment={**facts, "hosts": {**facts["hosts"], "image": {"id": DEBIAN_13}}}).succeeded()
+        with lost(system, "debian"):
+            began = time.monotonic()
+            terminated(system, sorted(before)[0])
+            (newcomer,) = both_back(system, set(before))
+            say(f"Debian 13: serving {time.monotonic() - began:.1f} s after its predecessor on 12 was lost; {log(system, newcomer).splitlines()[-1]}")
+        (peer,) = set(system.instances()) - {newcomer}
+        assert [debian(system, host) for host in (newcomer, peer)] == ["13\ndocker-cli: /usr/bin/docker", "12\ndocker.io: /usr/bin/docker"]
+        assert laid(system, newcomer) == laid(system, peer)
+        with system.load("debian-release", RATE):
+            wait_for("answers of both", lambda: len({system.get("/whoami").json()["host"] for _ in range(20)}) == 2, 20)
+            run = system.play("configure").succeeded()
+            assert run.changed == 0, run.output[-6000:]
+            system.play("deploy", release_tag=tags["v1" if system.versions() == {"v2"} else "v2"]).succeeded()
+        assert laid(system, newcomer) == laid(system, peer)
+    finally:
+        system.play("provision").succeeded()
 
 
 def test_all_hosts_gone_at_once_come_back_by_themselves(system: System, tags: dict[str, str]) -> None:

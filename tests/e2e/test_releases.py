@@ -99,6 +99,9 @@ def unreplaced(system: System) -> Iterator[None]:
     try:
         yield
     finally:
+        # One that was frozen has failed its status checks until it passes the next one.
+        failed = {"Filters": [{"Name": "instance-status.status", "Values": ["impaired"]}]}
+        wait_for("good status checks", lambda: not system.client("ec2").describe_instance_status(**failed)["InstanceStatuses"], 30)
         api.resume_processes(**group, ScalingProcesses=["HealthCheck", "ReplaceUnhealthy"])
 
 

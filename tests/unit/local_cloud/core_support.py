@@ -64,8 +64,10 @@ class PaperEngine:
         known = self.containers.get(name)
         if known is None:
             return None
-        networks = {known["network"]: {"IPAddress": known["address"]}} if known.get("network") else {}
-        return {"State": {"Running": known["running"], "StartedAt": known["started"]}, "NetworkSettings": {"Networks": networks}}
+        return {"State": {"Running": known["running"], "StartedAt": known["started"]}, "NetworkSettings": self.networks_of(known)}
+
+    def networks_of(self, known: dict[str, Any]) -> dict[str, Any]:
+        return {"Networks": {known["network"]: {"IPAddress": known["address"]}} if known.get("network") else {}}
 
     def cpu_seconds(self, name: str) -> float | None:
         return float(self.containers[name].get("cpu", 0.0)) if self.running(name) else None
@@ -78,7 +80,10 @@ class PaperEngine:
 
     def mine(self) -> list[dict[str, Any]]:
         states = {True: "running", False: "exited"}
-        return [{"Labels": one.get("labels", {}), "State": one.get("state", states[one["running"]])} for one in self.containers.values()]
+        return [
+            {"Labels": one.get("labels", {}), "State": one.get("state", states[one["running"]]), "NetworkSettings": self.networks_of(one)}
+            for one in self.containers.values()
+        ]
 
     def volume(self, name: str) -> str:
         return name
