@@ -42,6 +42,11 @@ def say(text: str) -> None:
     print(f"flotilla-boot: {text}", flush=True)
 
 
+def passed(since: float) -> str:
+    """How long something took, for people."""
+    return f"{time.monotonic() - since:.1f} s"
+
+
 def metadata(path: str) -> str:
     """An item of the metadata service (IMDSv2)."""
     base = "http://169.254.169.254/latest"
@@ -178,7 +183,9 @@ def become_host(aws: Aws, settings: dict, deadline: float) -> None:
     """Fetch the bundle and do what it says; once more with a newer one when a release went on meanwhile."""
     where = f"{settings['root']}/fleets/{settings['fleet']}/boot"
     while True:
+        began = time.monotonic()
         place = fetched(aws, where, deadline)
+        say(f"the boot bundle is here after {passed(began)}")
         (STATE / "begun").touch()
         command = [sys.executable, "-I", str(place / "root" / HELPER), "boot", str(place), str(max(1, int(deadline - time.monotonic())))]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
@@ -218,7 +225,7 @@ def main() -> int:
             return AGAIN
         else:
             become_host(aws, settings, deadline)
-            say(f"{instance} is a host of {settings['fleet']} after {time.monotonic() - began:.1f} s")
+            say(f"{instance} is a host of {settings['fleet']} after {passed(began)}")
         (STATE / "done").touch()
     except Exception as error:  # whatever it is, the group shall have another instance
         say(f"{instance or 'this instance'} does not become a host of {settings['fleet']}: {error or repr(error)}")
