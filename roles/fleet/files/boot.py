@@ -76,11 +76,18 @@ class Aws:
 
     def __init__(self, region: str, domain: str, endpoint: str | None) -> None:
         self.region, self.domain, self.endpoint = region, domain, endpoint
+        self.known: tuple[float, dict] | None = None
+
+    def keys(self) -> dict:
+        """The role's credentials, asked for again after a minute: there are new ones five minutes before the old ones end."""
+        if self.known is None or time.monotonic() - self.known[0] > 60:
+            role = metadata("iam/security-credentials/").strip()
+            self.known = time.monotonic(), json.loads(metadata(f"iam/security-credentials/{role}"))
+        return self.known[1]
 
     def send(self, service: str, body: bytes = b"", path: str = "/", bucket: str = "", **headers: str) -> bytes:
         """One request: POST with a body, GET without."""
-        role = metadata("iam/security-credentials/").strip()
-        keys = json.loads(metadata(f"iam/security-credentials/{role}"))
+        keys = self.keys()
         base = self.endpoint or f"https://{bucket}{'.' if bucket else ''}{service}.{self.region}.{self.domain}"
         path = urllib.parse.quote(f"/{bucket}{path}" if bucket and self.endpoint else path)
         moment, digest = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), hashlib.sha256(body).hexdigest()

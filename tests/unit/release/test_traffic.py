@@ -454,7 +454,7 @@ def test_a_host_on_which_it_did_not_start_is_named_with_its_words() -> None:
 
 
 def test_a_host_that_left_meanwhile_does_not_fail_a_release() -> None:
-    ends = {"i-1": {"running": 4}, "i-2": {"failure": "it has ceased to answer: no route", "stranded": "no route", "running": 3}}
+    ends: dict[str, dict[str, Any]] = {"i-1": {"running": 4}, "i-2": {"failure": "it has ceased to answer: no route", "stranded": "no route", "running": 3}}
     found = judged({"outcome": "shifted", "steps": [{"share": 100, "seconds": 4.0}], "departed": ["i-2"]}, ends)
     assert (found["outcome"], {host: row["outcome"] for host, row in found["hosts"].items()}) == ("succeeded", {"i-1": "released", "i-2": "departed"})
     message = found["result"]["message"]
