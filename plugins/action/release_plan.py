@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import listener
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, colours, history, lock, plan, records, traffic
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, colours, history, lock, plan, processes, records, traffic
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, in_group
 from ansible_collections.flotilla.ec2.plugins.modules.release_plan import DOCUMENTATION
@@ -138,7 +138,9 @@ class ActionModule(ReleaseAction):
         for host, row in (arguments["seen"] or {}).items():
             known = (row.get("services") or {}).get(name) or {}
             seen[host] = {**row, **{key: known.get(key) for key in SEEN}, "target": targets.get(host)}
-        made = plan.make(request, seen, arguments["min_healthy"])
+        leaving = self._leaving(request, seen)
+        made = plan.make(request, {host: row for host, row in seen.items() if host not in leaving}, arguments["min_healthy"])
+        made.leaving = leaving
         if made.traffic and made.traffic["watched"] and (alarms := list(made.traffic["limits"]["alarms"] or [])):
             made.problems += traffic.alarm_problems(alarms, traffic.alarm_states(api.client("cloudwatch", request["region"]), alarms))
         text = plan.page(made, lock.now(), arguments["lock_note"])
@@ -204,6 +206,20 @@ class ActionModule(ReleaseAction):
         if made.problems:
             outcome.update(failed=True, msg=f"{text}\n\nNothing was changed.")
         return outcome
+
+    @staticmethod
+    def _leaving(request: Document, seen: dict[str, Document]) -> dict[str, str]:
+        """Host → why it leaves: it gets nothing, and is not put back into service."""
+        doubtful = processes.doubtful(seen, bool(request["target_group"]))
+        if not doubtful:
+            return {}
+        # EC2's part of botocore takes half a second to load: it is asked about those only that say nothing.
+        silent = [host for host in doubtful if not seen[host]["reachable"]]
+        states = api.instance_states(api.client("ec2", request["region"]), silent) if silent else {}
+        states |= {host: "terminated" for host in silent if host not in states}
+        scaling = api.scaling_states(api.client("autoscaling", request["region"]), doubtful)
+        reasons = {host: processes.on_its_way_out(states.get(host, ""), scaling.get(host, ("", False))) for host in doubtful}
+        return {host: reason for host, reason in reasons.items() if reason}
 
     @staticmethod
     def _colour(request: Document) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.utils.display import Display
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, lock, processes
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.traffic import Shift
 from ansible_collections.flotilla.ec2.plugins.modules.traffic_shift import DOCUMENTATION
@@ -37,12 +37,16 @@ class ActionModule(ReleaseAction):
         if arguments["stage"] == "idle":
             held()
             return {"changed": shift.clear(arguments["drain_seconds"])}
-        if arguments["failures"]:
-            return {"changed": False, "shift": {"outcome": "failed", "reason": "", "evidence": [], "steps": []}}
+        autoscaling = api.client("autoscaling", region)
+        shift.leaving = lambda hosts: [host for host, state in api.scaling_states(autoscaling, hosts).items() if processes.on_its_way_out("", state)]
+        failed = {"outcome": "failed", "reason": "", "evidence": [], "steps": []}
         began = shift.clock.now()
         try:
+            shift.part(arguments["failures"])
+            if set(arguments["failures"]) & set(shift.hosts):
+                return {"changed": False, "shift": {**failed, "departed": shift.departed}}
             shift.serve(arguments["deadline_seconds"], arguments["healthy_seconds"])
         except (ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
-            return {"changed": False, "shift": {"outcome": "failed", "reason": str(error), "evidence": [], "steps": []}}
-        outcome = shift.run()
+            return {"changed": False, "shift": {**failed, "reason": str(error), "departed": shift.departed}}
+        outcome = {**shift.run(), "departed": shift.departed}
         return {"changed": bool(outcome["steps"]), "shift": {**outcome, "seconds": round(shift.clock.now() - began, 1)}}

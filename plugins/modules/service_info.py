@@ -10,7 +10,7 @@ short_description: Tell which release of each service a host runs
 version_added: 0.1.0
 description:
   - Reads docker, systemd and the releases that lie ready on the host. Changes nothing and does not fail on a host that has none of these.
-  - An instance that is just making itself a host is waited for, at most O(boot_seconds).
+  - An instance that is just making itself a host is waited for, at most O(boot_seconds); with O(region), one that does not answer ssh yet as well.
 options:
   services:
     description: Names of the services; without it, every service that the host has releases of.
@@ -19,7 +19,13 @@ options:
   boot_seconds:
     description: How long to wait until the instance's first boot is over.
     type: int
-    default: 180
+    default: 300
+  region:
+    description:
+      - The AWS region of the instance, for a host that does not answer. One that was launched less than O(boot_seconds) ago may not do so yet, and is
+        tried until then; when its Auto Scaling group ends it meanwhile, it is said to run nothing.
+      - Without it, a host that does not answer is unreachable at once.
+    type: str
 attributes:
   check_mode:
     support: full
@@ -68,7 +74,9 @@ def boots(root: Path = Path("/")) -> bool:
 
 
 def main() -> None:
-    module = AnsibleModule({"services": {"type": "list", "elements": "str"}, "boot_seconds": {"type": "int", "default": 180}}, supports_check_mode=True)
+    module = AnsibleModule(
+        {"services": {"type": "list", "elements": "str"}, "boot_seconds": {"type": "int", "default": 300}, "region": {}}, supports_check_mode=True
+    )
     deadline = time.monotonic() + module.params["boot_seconds"]
     while boots() and time.monotonic() < deadline:
         time.sleep(0.5)

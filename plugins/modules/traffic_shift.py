@@ -14,6 +14,7 @@ description:
   - V(shift) registers the colour's targets, waits until all are healthy, and gives the colour its shares of the requests one after the other. While a
     share bakes, the colour's targets, the alarms named and CloudWatch's figures of both target groups are watched; when a limit is passed, all requests
     go back to the live colour at once. What became of it is returned, the task does not fail for it.
+  - Hosts that their Auto Scaling group is ending, or finds unhealthy and replaces, are neither waited for nor registered.
   - V(idle) makes the colour ready to be started anew. Requests that a release which was given up has left with it go back to the live colour, and its
     targets leave their target group on the hosts on which it is to be started, so that no health of a former release counts.
 options:
@@ -77,8 +78,9 @@ RETURN = r"""
 shift:
   description:
     - C(outcome) V(shifted), V(failed) (before any request was shifted), V(breached) (a limit was passed, all requests are back) or V(stuck) (the weights
-      could not be set); C(reason), C(evidence) (lines), C(steps) (each share with its seconds and figures), C(back_seconds).
+      could not be set); C(reason), C(evidence) (lines), C(steps) (each share with its seconds and figures), C(back_seconds), C(departed) (the hosts that
+      their group has begun to end meanwhile).
   returned: with stage shift
   type: dict
-  sample: {outcome: shifted, reason: "", evidence: [], steps: [{share: 100, seconds: 60.2}]}
+  sample: {outcome: shifted, reason: "", evidence: [], steps: [{share: 100, seconds: 60.2}], departed: []}
 """

@@ -228,6 +228,37 @@ def test_an_instance_that_is_born_in_a_release_has_it_at_its_end(system: System,
     assert "joined" in [row["outcome"] for row in system.result()["hosts"].values()]
 
 
+@pytest.mark.parametrize("begun", ["when more are wanted", "while they boot"])
+def test_a_release_that_begins_while_the_fleet_grows_or_shrinks_is_on_every_host(system: System, tags: dict[str, str], begun: str) -> None:
+    """Instances that are pending or do not answer yet are waited for or brought along; hosts that leave already get nothing. No request is lost."""
+    name, api, before = group(system)["AutoScalingGroupName"], system.client("autoscaling"), set(system.instances())
+    now = next(iter(system.versions(4)))
+    other = "v2" if now != "v2" else "v1"
+    with system.load("grows-" + begun.split()[0], RATE):
+        api.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=4)
+        if begun == "while they boot":
+            wait_for("two more instances", lambda: len(running(system)) == 4, 60, 0.1)
+        system.play("deploy", release_tag=tags[other]).succeeded()
+        born = set(system.instances()) - before
+        say(f"{len(born)} were born: { ({host: row['outcome'] for host, row in system.result()['hosts'].items() if host in born}) }")
+        assert len(born) == 2 and born <= set(system.result()["hosts"])
+        system.healthy(4)
+        assert system.versions(40) == {other}
+        assert len({text.split()[-1] for text in system.containers().values()}) == 1, "mixed images"
+        api.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=2)
+        leaving = wait_for("two that leave", lambda: {one for one, state in system.targets().items() if state != "healthy"}, 30, 0.1)
+        run = system.play("deploy", release_tag=tags[now]).succeeded()
+        assert all(f"{host}  its Auto Scaling group is ending it" in run.output for host in leaving), run.output[-6000:]
+        assert leaving.isdisjoint(system.result()["hosts"])
+        wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
+        system.healthy()
+    assert system.versions() == {now}
+
+
+def running(system: System) -> list[str]:
+    return [host for host, facts in system.instances().items() if facts["State"]["Name"] == "running"]
+
+
 @contextlib.contextmanager
 def no_registry(system: System) -> Iterator[None]:
     registry = cloud_container(system, "registry")

@@ -250,6 +250,23 @@ def scaling_state(autoscaling: Any, instance: str) -> tuple[str, bool]:
     return (str(rows[0]["LifecycleState"]), str(rows[0]["HealthStatus"]).upper() == "UNHEALTHY") if rows else ("", False)
 
 
+def scaling_states(autoscaling: Any, instances: list[str]) -> dict[str, tuple[str, bool]]:
+    """The same of many, by instance; those that are in no group are left out. "You can specify up to 50" in a call (DescribeAutoScalingInstances)."""
+    rows = [
+        row
+        for start in range(0, len(instances), 50)
+        for row in autoscaling.describe_auto_scaling_instances(InstanceIds=instances[start : start + 50])["AutoScalingInstances"]
+    ]
+    return {str(row["InstanceId"]): (str(row["LifecycleState"]), str(row["HealthStatus"]).upper() == "UNHEALTHY") for row in rows}
+
+
+def launched(ec2: Any, instance: str) -> float | None:
+    """When an instance was launched (seconds since 1970); None when it is unknown, or neither pending nor running."""
+    filters = [{"Name": "instance-id", "Values": [instance]}, {"Name": "instance-state-name", "Values": ["pending", "running"]}]
+    found = [one for row in ec2.describe_instances(Filters=filters)["Reservations"] for one in row["Instances"]]
+    return float(found[0]["LaunchTime"].timestamp()) if found else None
+
+
 def leaving(autoscaling: Any, instance: str) -> bool:
     """Whether the Auto Scaling group of an instance is ending it."""
     return scaling_state(autoscaling, instance)[0].startswith("Terminat")

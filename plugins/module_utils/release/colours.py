@@ -144,6 +144,7 @@ STANDS = {
     "stopped": "had no older release: its service is stopped",
     "left": "does not serve release {number} yet; the others do",
     "released": "serves release {number} on {colour}",
+    "departed": verdict.STANDS["departed"],
     None: "was not touched",
 }
 
@@ -155,16 +156,21 @@ def judge(plan: Document, ends: dict[str, Document], shifted: Document, phases: 
     phases = phases | {f"{one['share']} %": one["seconds"] for one in shifted.get("steps") or []}
     seconds = round(sum(value for phase, value in phases.items() if not phase.endswith("%")), 1)
     ends = {host: {**one, "outcome": end(found, shifted, one.get("failure") or "")} for host, one in ends.items()} if shifted else ends
+    departed = sorted(shifted.get("departed") or [])
+    ends |= {host: {**(ends.get(host) or {}), "outcome": "departed", "failure": "", "stranded": "", "running": None} for host in departed}
     hosts = {host: {"outcome": (ends.get(host) or {}).get("outcome") or "untouched", "seconds": None} for host in plan["rolling"]}
     verdict_of: Document = {"hosts": hosts, "phases": phases, "revert": []}
     strangers = [host for host in plan["rolling"] if (ends.get(host) or {}).get("running") not in (None, number)]
     outcome = shifted.get("outcome") or "stuck"
     if outcome == "shifted" and not strangers:
-        count = f"{len(plan['rolling'])} host" + ("s" if len(plan["rolling"]) > 1 else "")
+        done = len(plan["rolling"]) - len(departed)
+        count = f"{done} host" + ("s" if done > 1 else "")
         warm = "" if found["first"] or not found["shares"] else f" {_warmth(found)}"
         message = f"{name} is on release {number} ({result['tag']}), {colour}: {count} in {seconds:.0f} s, all healthy.{warm}"
         unsettled = {host: ends[host]["stranded"] for host in plan["rolling"] if (ends.get(host) or {}).get("stranded")}
-        message = "\n".join([message, *(f"{host} needs a hand: {reason}" for host, reason in unsettled.items())])
+        message = "\n".join(
+            [message, *(f"{host} {STANDS['departed']}." for host in departed), *(f"{host} needs a hand: {reason}" for host, reason in unsettled.items())]
+        )
         ended = {"outcome": "succeeded", "colour": colour, "hosts": hosts, "seconds": seconds, "message": message}
         ended |= {"needs_hand": sorted(unsettled)} if unsettled else {}
         return verdict_of | {"outcome": "succeeded", "reason": "", "result": ended}

@@ -256,6 +256,7 @@ class Plan:
     minimum: int = 0
     lost: dict[str, str] = field(default_factory=dict)  # host → why it does not answer, of those that max_failures lets the release do without
     traffic: Document | None = None  # of a service with two colours
+    leaving: dict[str, str] = field(default_factory=dict)  # host → why it is left out, of those on their way out; seen has none of them
 
     @property
     def unchanged(self) -> bool:
@@ -417,6 +418,8 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
         if step == "nothing":
             how = f"warm on {plan.traffic['colour']}" if plan.traffic and plan.traffic["shares"] else "in service"
             row("stays", f"{host}  {plan.seen[host].get('zone') or ''}  release {plan.seen[host].get('release')}, {how}")
+    for host, reason in sorted(plan.leaving.items()):
+        row("leaves", f"{host}  {reason}")
     migration = migration_of(request, plan.number, plan.steps, plan.acting)
     if migration:
         how = "has been run already" if migration["done"] else f"runs once on {migration['host']}, before any host leaves service"

@@ -48,6 +48,15 @@ def on_its_way_out(instance: str, scaling: tuple[str, bool]) -> str:
     return "its Auto Scaling group found it unhealthy and replaces it" if unhealthy else ""
 
 
+def doubtful(seen: dict[str, dict[str, Any]], balanced: bool) -> list[str]:
+    """The hosts of a plan that may be on their way out: what serves is not. Of a service without a load balancer that may be any."""
+    return sorted(
+        host
+        for host, row in seen.items()
+        if not balanced or not row.get("reachable") or not row.get("running") or (row.get("target") or {}).get("state") != "healthy"
+    )
+
+
 def merged(first: dict[str, list[str]], second: dict[str, list[str]]) -> dict[str, list[str]]:
     """Two notes {group: [processes]} as one."""
     together = {name: sorted({*first.get(name, []), *second.get(name, [])}) for name in {*first, *second}}

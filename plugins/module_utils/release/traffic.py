@@ -24,6 +24,7 @@ POLL_SECONDS = 1.0
 METRICS_SECONDS = 2.0  # between two looks at CloudWatch's figures
 PERIOD = 60  # of the load balancer's metrics
 FIGURES_SECONDS = 180.0  # how much longer than its bake time a share waits for its first figures
+ASK_SECONDS = 5.0  # between two questions whether a host that is not healthy is on its way out
 BLIND_SECONDS = 30.0  # how long targets and alarms may not be seen
 BEFORE_SECONDS = 300.0  # what the old colour did before counts where it has nothing over the same time
 ENOUGH = 20  # requests that a judgement needs
@@ -170,7 +171,8 @@ class Wall(Clock):
 
 @dataclass
 class Shift:
-    """The traffic of one release. `traffic` is what `colours.traffic` found; `say` tells people; `held` raises when the lock is lost."""
+    """The traffic of one release. `traffic` is what `colours.traffic` found; `say` tells people; `held` raises when the lock is lost; `leaving` tells of
+    hosts which of them their Auto Scaling group is ending: these are neither waited for nor put back into service, and are `departed` then."""
 
     elbv2: Any
     cloudwatch: Any
@@ -180,6 +182,8 @@ class Shift:
     held: Callable[[], None] = lambda: None
     clock: Wall = field(default_factory=Wall)
     steps: list[Document] = field(default_factory=list)
+    leaving: Callable[[list[str]], Iterable[str]] = lambda _hosts: ()
+    departed: list[str] = field(default_factory=list)
 
     @property
     def group(self) -> str:
@@ -199,6 +203,17 @@ class Shift:
     def back(self) -> bool:
         """All weight to the live colour."""
         return self.set(self.weights(100 if self.traffic["colour"] == self.traffic["live"] else 0))
+
+    def part(self, hosts: Iterable[str]) -> None:
+        """Have no more to do with those of these hosts that leave. ReleaseError when none is left then."""
+        asked = sorted(set(hosts) & set(self.hosts))
+        gone = sorted(set(self.leaving(asked))) if asked else []
+        for host in gone:
+            self.say(f"{host} is being ended by its Auto Scaling group and is left out")
+        self.departed += gone
+        self.hosts = [host for host in self.hosts if host not in gone]
+        if not self.hosts:
+            raise ReleaseError("every host is being ended by its Auto Scaling group. Fix: the same command again, when the group has launched others.")
 
     def rows(self, hosts: list[str]) -> list[Document]:
         port = int(self.traffic["ports"][self.traffic["colour"]])
@@ -223,9 +238,11 @@ class Shift:
 
     def serve(self, deadline_seconds: float, healthy_seconds: float) -> None:
         """Register the colour's targets and wait until all have been healthy for healthy_seconds on end. ReleaseError names those that are not."""
-        began = self.clock.now()
+        began = asked = self.clock.now()
         seen = api.target_health(self.elbv2, self.group)
-        missing = [host for host in self.hosts if seen.get(host, NOT_REGISTERED)["state"] in ("unused", "draining")]
+        absent = [host for host in self.hosts if seen.get(host, NOT_REGISTERED)["state"] in ("unused", "draining")]
+        self.part(absent)
+        missing = [host for host in absent if host in self.hosts]
         if missing:
             self.elbv2.register_targets(TargetGroupArn=self.group, Targets=self.rows(missing))
         since: float | None = began - healthy_seconds if not missing else None
@@ -239,6 +256,10 @@ class Shift:
                     return
             else:
                 since = None
+                if moment - asked >= ASK_SECONDS:
+                    asked = moment
+                    self.part(wrong)
+                    continue
                 if moment - began >= deadline_seconds:
                     rows = "; ".join(f"{host} is {sentence(health)}" for host, health in sorted(wrong.items()))
                     raise ReleaseError(f"not all targets of {self.traffic['colour']} became healthy within {deadline_seconds:.0f} s: {rows}")
@@ -383,6 +404,9 @@ class Watch:
                 raise Breach(f"{colour} could not be watched for {BLIND_SECONDS:.0f} s: {error}", self.evidence()) from error
             return
         self.seen = clock.now()
+        # A group takes its hosts out of one colour's targets and then out of the other's.
+        if sick(new, old, shift.hosts):
+            shift.part(host for host in shift.hosts if new.get(host, NOT_REGISTERED)["state"] in ("unused", "draining"))
         if reason := sick(new, old, shift.hosts):
             raise Breach(f"targets of {colour} are not healthy: {reason}", self.evidence())
         for name, row in states.items():

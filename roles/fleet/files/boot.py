@@ -42,6 +42,11 @@ def say(text: str) -> None:
     print(f"flotilla-boot: {text}", flush=True)
 
 
+def passed(since: float) -> str:
+    """How long something took, for people."""
+    return f"{time.monotonic() - since:.1f} s"
+
+
 def metadata(path: str) -> str:
     """An item of the metadata service (IMDSv2)."""
     base = "http://169.254.169.254/latest"
@@ -71,11 +76,18 @@ class Aws:
 
     def __init__(self, region: str, domain: str, endpoint: str | None) -> None:
         self.region, self.domain, self.endpoint = region, domain, endpoint
+        self.known: tuple[float, dict] | None = None
+
+    def keys(self) -> dict:
+        """The role's credentials, asked for again after a minute: there are new ones five minutes before the old ones end."""
+        if self.known is None or time.monotonic() - self.known[0] > 60:
+            role = metadata("iam/security-credentials/").strip()
+            self.known = time.monotonic(), json.loads(metadata(f"iam/security-credentials/{role}"))
+        return self.known[1]
 
     def send(self, service: str, body: bytes = b"", path: str = "/", bucket: str = "", **headers: str) -> bytes:
         """One request: POST with a body, GET without."""
-        role = metadata("iam/security-credentials/").strip()
-        keys = json.loads(metadata(f"iam/security-credentials/{role}"))
+        keys = self.keys()
         base = self.endpoint or f"https://{bucket}{'.' if bucket else ''}{service}.{self.region}.{self.domain}"
         path = urllib.parse.quote(f"/{bucket}{path}" if bucket and self.endpoint else path)
         moment, digest = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), hashlib.sha256(body).hexdigest()
@@ -178,7 +190,9 @@ def become_host(aws: Aws, settings: dict, deadline: float) -> None:
     """Fetch the bundle and do what it says; once more with a newer one when a release went on meanwhile."""
     where = f"{settings['root']}/fleets/{settings['fleet']}/boot"
     while True:
+        began = time.monotonic()
         place = fetched(aws, where, deadline)
+        say(f"the boot bundle is here after {passed(began)}")
         (STATE / "begun").touch()
         command = [sys.executable, "-I", str(place / "root" / HELPER), "boot", str(place), str(max(1, int(deadline - time.monotonic())))]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
@@ -218,7 +232,7 @@ def main() -> int:
             return AGAIN
         else:
             become_host(aws, settings, deadline)
-            say(f"{instance} is a host of {settings['fleet']} after {time.monotonic() - began:.1f} s")
+            say(f"{instance} is a host of {settings['fleet']} after {passed(began)}")
         (STATE / "done").touch()
     except Exception as error:  # whatever it is, the group shall have another instance
         say(f"{instance or 'this instance'} does not become a host of {settings['fleet']}: {error or repr(error)}")

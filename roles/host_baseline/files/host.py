@@ -735,7 +735,9 @@ def start_current(service: dict[str, Any], deadline: float) -> bool:
         if link.is_symlink() and os.readlink(link) != f"releases/{own.get(instance)}":
             say(f"{instance} runs {os.readlink(link)} already, and is left to whoever started it")
             return True
+        began = time.monotonic()
         pull(facts_of(release)["image"], deadline)
+        say(f"the image of release {number} of {instance} is here after {time.monotonic() - began:.1f} s")
         BOOTED.parent.mkdir(parents=True, exist_ok=True)
         BOOTED.write_text(json.dumps({**own, instance: number}), encoding="utf-8")
         replace_link(link, f"releases/{number}")

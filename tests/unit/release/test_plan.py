@@ -43,6 +43,13 @@ def test_a_new_digest_is_the_next_number_canary_first() -> None:
     assert made.batches == [["i-1"], ["i-2", "i-3", "i-4"]]
 
 
+def test_who_leaves_is_on_the_page_and_gets_nothing() -> None:
+    made = plan.make(request(), {"i-1": host(), "i-2": host()})
+    made.leaving = {"i-3": "its Auto Scaling group is ending it (Terminating:Wait)"}
+    assert "leaves        i-3  its Auto Scaling group is ending it (Terminating:Wait)" in plan.page(made, NOW)
+    assert "i-3" not in made.steps
+
+
 def test_what_runs_everywhere_and_serves_is_unchanged() -> None:
     asked = request()
     asked["to"] |= {"digest": OLD, "tag": "v1"}

@@ -363,6 +363,51 @@ def test_targets_that_do_not_become_healthy_are_named() -> None:
         shift(paper).serve(30, 3)
 
 
+def leaving(paper: Paper, host: str, of: str = "green") -> Shift:
+    """A shift one of whose hosts is being ended by its group."""
+    paper.states[of][host] = "draining"
+    made = shift(paper)
+    made.leaving = lambda hosts: [one for one in hosts if one == host]
+    return made
+
+
+def test_a_host_that_leaves_is_not_put_back_into_service() -> None:
+    paper = Paper()
+    made = leaving(paper, "i-2")
+    made.serve(30, 3)
+    assert (made.departed, made.hosts, paper.registered) == (["i-2"], ["i-1"], [])
+    assert made.run()["outcome"] == "shifted"
+
+
+def test_a_host_that_begins_to_leave_is_waited_for_no_longer() -> None:
+    paper = Paper()
+    paper.states["green"]["i-2"] = "unhealthy"
+    made = shift(paper)
+    made.leaving = lambda hosts: [one for one in hosts if paper.seconds > 12]
+    made.serve(30, 0)
+    assert made.departed == ["i-2"] and 12 <= paper.seconds <= 18
+
+
+def test_a_host_that_leaves_the_new_colour_first_is_no_breach() -> None:
+    paper = Paper()
+    made = leaving(paper, "i-2")
+    assert made.run()["outcome"] == "shifted" and made.departed == ["i-2"]
+    assert paper.green == 100
+
+
+def test_a_target_that_somebody_took_out_is_a_breach_still() -> None:
+    paper = Paper()
+    paper.states["green"]["i-2"] = "draining"
+    assert shift(paper).run()["outcome"] == "breached"
+
+
+def test_nothing_is_shifted_when_every_host_leaves() -> None:
+    made = leaving(Paper(), "i-2")
+    made.hosts = ["i-2"]
+    with pytest.raises(ReleaseError, match="every host is being ended by its Auto Scaling group"):
+        made.serve(30, 3)
+
+
 # ---- what became of it
 
 
@@ -406,6 +451,16 @@ def test_a_host_on_which_it_did_not_start_is_named_with_its_words() -> None:
     found = judged({"outcome": "failed", "reason": ""}, ends)
     assert found["result"]["exit_code"] == 20 and "failed on i-2: it exited with code 3" in found["result"]["message"]
     assert "i-1 serves as before, on blue." in found["result"]["message"]
+
+
+def test_a_host_that_left_meanwhile_does_not_fail_a_release() -> None:
+    ends: dict[str, dict[str, Any]] = {"i-1": {"running": 4}, "i-2": {"failure": "it has ceased to answer: no route", "stranded": "no route", "running": 3}}
+    found = judged({"outcome": "shifted", "steps": [{"share": 100, "seconds": 4.0}], "departed": ["i-2"]}, ends)
+    assert (found["outcome"], {host: row["outcome"] for host, row in found["hosts"].items()}) == ("succeeded", {"i-1": "released", "i-2": "departed"})
+    message = found["result"]["message"]
+    assert "1 host in 10 s" in message and "i-2 is being ended by its Auto Scaling group and was left out." in message and "needs a hand" not in message
+    failed = judged({"outcome": "breached", "reason": "too many errors", "evidence": [], "departed": ["i-2"]}, ends)
+    assert (failed["result"]["exit_code"], failed["result"]["needs_hand"], failed["hosts"]["i-2"]["outcome"]) == (21, [], "departed")
 
 
 def test_what_the_hosts_said_is_in_the_verdict() -> None:
