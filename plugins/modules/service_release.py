@@ -177,9 +177,12 @@ def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
             f"release {number} of {layout.service} is not prepared on this host; prepared are: {', '.join(map(str, seen['prepared'])) or 'none'}. "
             "Fix: deploy it again, which prepares it first."
         )
-    if layout.switch(number):
+    known = layout.unit_time() if unit.get("LoadState") == "loaded" and unit.get("NeedDaemonReload") == "no" else None
+    layout.switch(number)
+    layout.enable()
+    if known is None or layout.unit_time() != known:
+        # All units of the host and their generators: a good part of what a start costs, and seldom needed.
         host.systemctl("daemon-reload")
-    host.systemctl("enable", "--quiet", layout.unit_name)
     host.systemctl("restart", "--no-block", layout.unit_name)
     return {"changed": True, "seconds": wait_for_answer(module, layout, number, before.get("Id"), unit.get("InvocationID"))}
 
@@ -237,13 +240,12 @@ def stop(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     """End the unit and keep it from starting at boot."""
     unit = host.units([layout.unit_name]).get(layout.unit_name, {})
     container = host.inspect([layout.container])
-    if unit.get("ActiveState", "inactive") == "inactive" and unit.get("UnitFileState") not in ("enabled", "linked-runtime") and not container:
+    if unit.get("ActiveState", "inactive") == "inactive" and not layout.wanted.is_symlink() and not container:
         return {"changed": False}
     if not module.check_mode:
+        layout.disable()
         if layout.unit.is_symlink():
-            host.systemctl("disable", "--quiet", "--now", layout.unit_name)
-            # systemd takes the link to a unit outside its own directories away together with the enablement.
-            host.systemctl("daemon-reload")
+            host.systemctl("stop", layout.unit_name)
         host.run(["docker", "rm", "--force", layout.container])
     return {"changed": True}
 
@@ -251,7 +253,7 @@ def stop(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
 def call_off(layout: Layout) -> None:
     """Have a service go on that was to be stopped later."""
     host.systemctl("stop", layout.retirement)
-    host.systemctl("enable", "--quiet", layout.unit_name)
+    layout.enable()
 
 
 def retire(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
@@ -263,14 +265,14 @@ def retire(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     if units.get(timer, {}).get("ActiveState") == "active":
         return {"changed": False}
     if not module.check_mode:
-        script = f"systemctl disable --quiet --now {layout.unit_name}; systemctl daemon-reload; docker rm --force {layout.container}"
+        script = f"rm -f {layout.wanted}; systemctl stop {layout.unit_name}; docker rm --force {layout.container}"
         name = timer.rpartition(".")[0]
         command = ["systemd-run", "--quiet", f"--unit={name}", f"--on-active={after}", "--timer-property=AccuracySec=1s", "/bin/sh", "-c", script]
         code, _output, errors = host.run(command)
         if code != 0:
             raise host.HostError(f"{layout.container} cannot be stopped later: systemd-run: {errors.strip()}")
         # The timer does not outlive a reboot; a service that is not started then is retired too.
-        layout.wanted.unlink(missing_ok=True)
+        layout.disable()
     return {"changed": True}
 
 

@@ -65,18 +65,20 @@ def renew(ssm: Any, name: str, token: str) -> bool:
 
 
 def main(arguments: list[str]) -> int:
-    import boto3
-    import botocore.exceptions
-
     name, token, pid, started, seconds, region = arguments
-    ssm = boto3.client("ssm", region_name=region)
+    ssm: Any = None
     due = time.monotonic() + float(seconds)
     while lives(int(pid), started):
         time.sleep(POLL_SECONDS)
         if time.monotonic() < due:
             continue
         due = time.monotonic() + float(seconds)
+        # Half a second of a processor, which a release that is over by now has kept for itself.
+        import boto3
+        import botocore.exceptions
+
         try:
+            ssm = ssm or boto3.client("ssm", region_name=region)
             if not renew(ssm, name, token):
                 return 0
         except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):

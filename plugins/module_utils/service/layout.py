@@ -37,7 +37,7 @@ class Layout:
         self.releases = self.directory / "releases"
         self.link = self.directory / "current"
         self.unit = Path(root, "etc/systemd/system", self.unit_name)
-        self.wanted = self.unit.parent / "multi-user.target.wants" / self.unit_name  # that the host starts it when it boots
+        self.wanted = self.unit.parent / "multi-user.target.wants" / self.unit_name  # the link by which the host starts it when it boots
         self.live = self.directory / "live"  # of a service with two colours: the name of the one that serves
         self.run = Path(root, "run/flotilla", service)
         self.data = Path(root, "var/lib/flotilla", service)
@@ -88,6 +88,7 @@ class Layout:
             path = scratch / name
             path.write_text(text, encoding="utf-8")
             path.chmod(FILE_MODE)
+        self.date(scratch / self.unit_name)
         scratch.chmod(DIRECTORY_MODE)
         target = self.release(number)
         if target.exists():
@@ -96,13 +97,34 @@ class Layout:
         scratch.rename(target)
         self.sweep()
 
+    def date(self, unit: Path) -> None:
+        """Give a unit's file the time of the current release's, when it says the same: systemd knows by it whether it has read what is there."""
+        known = self.link / self.unit_name
+        if unit.is_file() and known.is_file() and known.read_bytes() == unit.read_bytes():
+            moment = known.stat().st_mtime_ns
+            os.utime(unit, ns=(moment, moment))
+
+    def unit_time(self) -> int | None:
+        """When the unit that systemd is shown was changed; None when there is none."""
+        try:
+            return self.unit.stat().st_mtime_ns
+        except OSError:
+            return None
+
+    def enable(self) -> None:
+        """Have the host start the service when it boots, as systemctl enable does, which has systemd read all of its units again."""
+        point(self.wanted, f"../{self.unit_name}")
+
+    def disable(self) -> None:
+        self.wanted.unlink(missing_ok=True)
+
     def sweep(self) -> None:
         """Remove what killed runs have left."""
         for path in self.releases.glob(".*"):
             shutil.rmtree(path, ignore_errors=True)
 
     def switch(self, number: int) -> bool:
-        """Make a release the current one, atomically; returns whether anything changed (then systemd must read its units again)."""
+        """Make a release the current one, atomically; returns whether anything changed."""
         changed = point(self.link, f"releases/{number}")
         return point(self.unit, str(Path("/etc/flotilla", self.service, "current", self.unit_name))) or changed
 

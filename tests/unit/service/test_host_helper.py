@@ -8,7 +8,9 @@ import importlib.util
 import io
 import json
 import os
+import socket
 import subprocess
+import threading
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,6 +46,7 @@ def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.setattr(module.time, "sleep", lambda seconds: clock.update(now=clock["now"] + seconds))
     monkeypatch.setattr(module, "CONFIGURATION", tmp_path / "etc")
     monkeypatch.setattr(module, "RUN", tmp_path / "run")
+    monkeypatch.setattr(module, "SOCKET", str(tmp_path / "docker.sock"))  # there is none: docker's program is asked
     return module
 
 
@@ -105,7 +108,8 @@ def test_settings_are_read_as_an_environment_file(helper: ModuleType, tmp_path: 
 
 
 def engine(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, **answers: str) -> list[tuple[str, ...]]:
-    """Stand in for docker. answers: `same` and `any` are ids of containers with the same configuration or migration, and of any; `image` its settings;
+    """Stand in for docker. answers: `same` and `any` are ids of containers with the same configuration or migration, and of any; `inspect` what is said
+    of one; `image` its settings;
     `exited` one that has ended well; `code` what wait says. Returns what was run beside questions."""
     acted: list[tuple[str, ...]] = []
 
@@ -115,6 +119,8 @@ def engine(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, **answers: str) 
             return answers.get("exited" if "exited=0" in words else "same" if "label=" in words else "any", "")
         if arguments[:2] == ("image", "inspect"):
             return answers.get("image", "{}")
+        if arguments[:2] == ("container", "inspect"):
+            return answers["inspect"]
         if arguments[0] == "wait":
             if answers.get("code") == "late":
                 raise helper.subprocess.TimeoutExpired("docker", seconds or 0)
@@ -126,16 +132,55 @@ def engine(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, **answers: str) 
     return acted
 
 
+def inspected(helper: ModuleType, status: str = "running", **labels: str) -> str:
+    """What docker says of a container with the current configuration, or with these labels."""
+    configuration = hashlib.sha256((helper.CONFIGURATION / "web/current/release.json").read_bytes()).hexdigest()[:16]
+    known = {"State": {"Status": status}, "Config": {"Labels": labels or {"flotilla.configuration": configuration}}}
+    return json.dumps([known])
+
+
 def test_a_container_that_outlived_its_engine_goes_on(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     release(helper, {})
-    acted = engine(helper, monkeypatch, same="3f", any="3f")
+    acted = engine(helper, monkeypatch, any="3f", inspect=inspected(helper))
     helper.container("web")
     assert acted == []
 
 
+def test_a_container_that_has_ended_is_made_anew(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    release(helper, {})
+    acted = engine(helper, monkeypatch, any="3f", inspect=inspected(helper, "exited"))
+    helper.container("web")
+    assert [one[0] for one in acted] == ["rm", "create"]
+
+
+def test_the_engine_is_asked_over_its_socket(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its program is started for what it alone can do: to make the container."""
+    release(helper, {})
+    asked: list[str] = []
+    gone = json.dumps({"State": {"Status": "exited"}, "Config": {"Labels": {}}}).encode()
+
+    def serve() -> None:
+        for answer in (b"HTTP/1.0 200 OK\r\n\r\n" + gone, b"HTTP/1.0 204 No Content\r\n\r\n"):
+            connection = listener.accept()[0]
+            asked.append(connection.recv(4096).decode().split("\r\n")[0])
+            connection.sendall(answer)
+            connection.close()
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(helper.SOCKET)
+        listener.listen()
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        acted = engine(helper, monkeypatch)
+        helper.container("web")
+        server.join(5)
+    assert asked == ["GET /containers/flotilla-web/json HTTP/1.0", "DELETE /containers/flotilla-web?force=1 HTTP/1.0"]
+    assert [one[0] for one in acted] == ["create"]
+
+
 def test_a_container_of_another_configuration_makes_way(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     release(helper, {}, port=8080, container_port=80)
-    acted = engine(helper, monkeypatch, any="3f")
+    acted = engine(helper, monkeypatch, any="3f", inspect=inspected(helper, **{"flotilla.configuration": "another"}))
     helper.container("web")
     assert acted[0] == ("rm", "--force", "flotilla-web")
     create = acted[1]

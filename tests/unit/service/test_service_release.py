@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import Layout
+from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import Layout, point
 from ansible_collections.flotilla.ec2.plugins.modules import service_release
 
 UNIT, TIMER = "flotilla-web-green.service", "flotilla-web-green-retire.timer"
@@ -18,10 +19,11 @@ class Host:
 
     def __init__(self, **states: str) -> None:
         self.states = {UNIT: states.get("unit", "active"), TIMER: states.get("timer", "inactive")}
+        self.stale = states.get("stale", "no")
         self.commands: list[list[str]] = []
 
     def units(self, names: list[str]) -> dict[str, dict[str, str]]:
-        return {name: {"Id": name, "ActiveState": self.states[name], "UnitFileState": "linked"} for name in names}
+        return {name: {"Id": name, "ActiveState": self.states[name], "LoadState": "loaded", "NeedDaemonReload": self.stale} for name in names}
 
     def inspect(self, _names: list[str]) -> dict[str, Any]:
         return {}
@@ -54,7 +56,8 @@ def test_it_is_stopped_by_a_timer_of_the_host(monkeypatch: pytest.MonkeyPatch, l
     assert not layout.wanted.is_symlink(), "a reboot within the ten minutes would start it, and nobody would stop it"
     (command,) = host.commands
     assert command[:4] == ["systemd-run", "--quiet", "--unit=flotilla-web-green-retire", "--on-active=600"]
-    assert f"systemctl disable --quiet --now {UNIT}" in command[-1] and "docker rm --force flotilla-web-green" in command[-1]
+    assert f"systemctl stop {UNIT}" in command[-1] and "docker rm --force flotilla-web-green" in command[-1]
+    assert f"rm -f {layout.wanted}; " in command[-1], "it was enabled once more by a release that called this off and died"
 
 
 @pytest.mark.parametrize(("states", "check", "changed"), [({"timer": "active"}, False, False), ({}, True, True), ({"unit": "inactive"}, False, False)])
@@ -80,8 +83,9 @@ def test_the_colour_that_serves_is_known_and_goes_on(monkeypatch: pytest.MonkeyP
     live = tmp_path / "etc/flotilla/web/live"
     assert not (host.commands or live.exists()) if check else live.read_text() == "web-green\n"
     if not check:
-        assert host.commands[:2] == [["systemctl", "stop", TIMER], ["systemctl", "enable", "--quiet", UNIT]]
-        assert host.commands[2][:3] == ["systemd-run", "--quiet", "--unit=flotilla-web-retire"]
+        assert host.commands[0] == ["systemctl", "stop", TIMER]
+        assert Layout("web-green", tmp_path).wanted.is_symlink(), "the host starts it when it boots"
+        assert host.commands[1][:3] == ["systemd-run", "--quiet", "--unit=flotilla-web-retire"]
         host.states[TIMER] = "inactive"
         params["retired"] = ""
         assert not service_release.enliven(module, Layout("web-green", tmp_path))["changed"], "the same again changes nothing"
@@ -94,4 +98,66 @@ def test_starting_it_calls_that_off(monkeypatch: pytest.MonkeyPatch, layout: Lay
     module: Any = SimpleNamespace(params={"release": 3, "restart": False}, check_mode=False)
     with pytest.raises(service_release.host.HostError, match="release 3 of web-green is not prepared"):
         service_release.activate(module, layout)
-    assert host.commands == [["systemctl", "stop", TIMER], ["systemctl", "enable", "--quiet", UNIT]]
+    assert host.commands == [["systemctl", "stop", TIMER]] and layout.wanted.is_symlink()
+
+
+START = ["systemctl", "restart", "--no-block", UNIT]
+RELOAD = ["systemctl", "daemon-reload"]
+
+
+def laid(layout: Layout, number: int, unit: str) -> None:
+    layout.write(number, {"release.json": f'{{"release": {number}}}', UNIT: unit})
+
+
+@pytest.mark.parametrize(
+    ("unit", "stale", "commands"),
+    [("same", "no", [START]), ("another", "no", [RELOAD, START]), ("same", "yes", [RELOAD, START])],
+    ids=["same", "another", "changed and never read"],
+)
+def test_systemd_reads_its_units_again_only_when_this_one_says_something_else(
+    monkeypatch: pytest.MonkeyPatch, layout: Layout, unit: str, stale: str, commands: list[list[str]]
+) -> None:
+    """A host reads all of its units and runs their generators for that: half a second on a small one."""
+    host = Host(stale=stale)
+    for name in ("units", "inspect", "systemctl"):
+        monkeypatch.setattr(service_release.host, name, getattr(host, name))
+    monkeypatch.setattr(service_release, "wait_for_answer", lambda *_: 1.0)
+    # The link that systemd follows is an absolute one; here it leads below another root.
+    monkeypatch.setattr(layout, "unit", layout.link / UNIT)
+    monkeypatch.setattr(
+        "ansible_collections.flotilla.ec2.plugins.module_utils.service.layout.point",
+        lambda link, target, point=point: link == layout.unit or point(link, target),
+    )
+    laid(layout, 1, "same")
+    layout.switch(1)
+    time.sleep(0.01)
+    laid(layout, 2, unit)
+    module: Any = SimpleNamespace(params={"release": 2, "restart": False}, check_mode=False)
+    assert service_release.activate(module, layout) == {"changed": True, "seconds": 1.0}
+    assert host.commands == commands and layout.current() == 2 and layout.wanted.is_symlink()
+
+
+def test_a_unit_that_systemd_does_not_know_is_read(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
+    host = Host()
+    for name in ("inspect", "systemctl"):
+        monkeypatch.setattr(service_release.host, name, getattr(host, name))
+    monkeypatch.setattr(service_release.host, "units", lambda names: {name: {"ActiveState": "inactive", "LoadState": "not-found"} for name in names})
+    monkeypatch.setattr(service_release, "wait_for_answer", lambda *_: 1.0)
+    laid(layout, 1, "same")
+    module: Any = SimpleNamespace(params={"release": 1, "restart": False}, check_mode=False)
+    service_release.activate(module, layout)
+    assert host.commands == [RELOAD, START]
+
+
+def test_a_service_is_stopped_once_and_stays_off(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
+    host = Host()
+    for name in ("units", "inspect", "run", "systemctl"):
+        monkeypatch.setattr(service_release.host, name, getattr(host, name))
+    laid(layout, 1, "same")
+    layout.switch(1)
+    layout.enable()
+    module: Any = SimpleNamespace(params={}, check_mode=False)
+    assert service_release.stop(module, layout)["changed"] and not layout.wanted.is_symlink()
+    assert host.commands == [["systemctl", "stop", UNIT], ["docker", "rm", "--force", "flotilla-web-green"]]
+    host.states[UNIT] = "inactive"
+    assert not service_release.stop(module, layout)["changed"]
