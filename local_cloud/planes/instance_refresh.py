@@ -319,7 +319,8 @@ class Refresher:
             return False
         refresh.until = refresh.until or now + delay
         if now < refresh.until:
-            refresh.show("Baking" if last else "InProgress", "" if last else f"Waiting for {delay:.0f} s at the checkpoint of {refresh.checkpoints[0]} percent.")
+            reason = "" if last else f"Waiting for {delay:.0f} s at the checkpoint of {refresh.checkpoints[0]} percent."
+            refresh.show("Baking" if last else "InProgress", reason)
             return True
         if not last:
             refresh.checkpoints.pop(0)

@@ -218,5 +218,3 @@ def test_a_fleet_that_grows_meanwhile_grows_by_new_ones(it: Bed) -> None:
     it.autoscaling.set_desired_capacity(AutoScalingGroupName="g", DesiredCapacity=3)
     it.reconcile(2)
     assert sorted(versions(it).values()) == ["1", "1", "2", "2"]
-
-
