@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 KEPT = 20  # refreshes of a group that are kept; AWS keeps six weeks of them
 PATIENCE = 3600.0  # seconds without a replacement after which a refresh has failed
 ACTIVE = ("Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking")
-DEFAULTS = {"MinHealthyPercentage": 90, "SkipMatching": False, "AutoRollback": False, "ScaleInProtectedInstances": "Wait", "StandbyInstances": "Wait"}
+DEFAULTS: dict[str, Any] = {"MinHealthyPercentage": 90, "SkipMatching": False, "AutoRollback": False, "ScaleInProtectedInstances": "Wait", "StandbyInstances": "Wait"}
 
 
 def bounds(desired: int, minimum: int, maximum: int | None) -> tuple[int, int]:
@@ -103,7 +103,7 @@ class Refresh:
 
     def is_new(self, identifier: str, version: int | None) -> bool:
         """ "Skips replacing instances that match the desired configuration" (SkipMatching); otherwise what was there is old, whatever it is."""
-        return version == self.version and (self.preferences["SkipMatching"] or identifier not in self.present)
+        return version == self.version and bool(self.preferences["SkipMatching"] or identifier not in self.present)
 
     def progress(self, ready: int, desired: int) -> None:
         """Note how many instances have been replaced by ones that are ready."""

@@ -70,7 +70,8 @@ def new_version(system: System) -> str:
     """Another user data, as provision makes of it; the template's newest version."""
     system.variables["fleet_boot_seconds"] += 1
     assert system.play("provision").succeeded().changed > 0
-    return str(system.client("ec2").describe_launch_template_versions(LaunchTemplateName="hello-local-web")["LaunchTemplateVersions"][0]["VersionNumber"])
+    rows = system.client("ec2").describe_launch_template_versions(LaunchTemplateName="hello-local-web")["LaunchTemplateVersions"]
+    return str(max(row["VersionNumber"] for row in rows))
 
 
 def offer(system: System, version: int, script: str = "exit 0") -> None:

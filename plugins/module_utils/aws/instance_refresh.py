@@ -160,7 +160,7 @@ def minutes(found: Mapping[str, Any], wanted: Mapping[str, Any], hosts: int) -> 
     return math.ceil(seconds / 60)
 
 
-def shown(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def shown(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What will be done, as rows of a page: (title, text)."""
     old = outdated(found)
     versions = sorted({found["instances"][one]["version"] for one in old}, key=lambda text: int(text or 0))
@@ -298,7 +298,7 @@ class Rollout:
                 self.served.add(name)
                 self.tell(name, "serves")
             elif name not in self.served:
-                self.tell(name, {"Pending": "is launched", "InService": "runs"}.get(one["state"], one["state"]))
+                self.tell(name, {"Pending": "is launched", "InService": "runs"}.get(str(one["state"]), str(one["state"])))
             if name in self.served:
                 continue
             if one["state"] == "InService" and name not in self.since:
@@ -371,7 +371,7 @@ def verdict(found: Mapping[str, Any], refresh: Mapping[str, Any], failures: list
     reason = failures[0] if failures else str((refresh.get("RollbackDetails") or {}).get("RollbackReason") or refresh.get("StatusReason") or "no reason given")
     told = str(refresh.get("StatusReason") or "")
     lines = [f"{reason}.".replace("..", "."), *evidence]
-    if told and told != reason:
+    if told and told != reason and not failures:
         lines.append(f"AWS says: {told}")
     ends = {
         "RollbackSuccessful": "The refresh was rolled back",
