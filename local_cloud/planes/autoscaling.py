@@ -2,7 +2,7 @@
 
 It launches, registers with target groups, marks and replaces unhealthy instances, drains and terminates on scale-in; each step only while its process
 is not suspended (EC2 Auto Scaling User Guide, "Suspend and resume Amazon EC2 Auto Scaling processes"). What changes the desired capacity by itself is in
-scaling.py. Pure decisions are functions of plain data, so that instance refresh is a further step of the same loop.
+scaling.py, what replaces instances by newer ones in instance_refresh.py, a step of the same loop. Pure decisions are functions of plain data.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 
 from .base import Plane
+from .instance_refresh import Refresher
 
 log = logging.getLogger(__name__)
 TICK = 1.0  # seconds between two looks; changes wake the loop at once
@@ -116,6 +117,7 @@ class AutoScalingPlane(Plane):
         self.under_way: dict[str, Activity] = {}  # instance → the activity that it is in
         self.waiting: dict[str, dict[str, float]] = {}  # leaving instance → lifecycle hook → when it has had its time
         self.reasons: dict[str, str] = {}  # group → why its desired capacity is what it is, until that is reached
+        self.refresher = Refresher(self)
 
     # ---- the API's side
 
@@ -141,6 +143,7 @@ class AutoScalingPlane(Plane):
                         state.instance.terminate()
                     plane.forget(state.instance.id)
                 plane.activities.pop(group_name, None)
+                plane.refresher.known.pop(group_name, None)
                 # "If the group has policies, deleting the group deletes the policies, the underlying alarm actions, and any alarm that no longer has an
                 # associated action" (API reference, DeleteAutoScalingGroup); likewise its scheduled actions and hooks.
                 for kept in (self.policies, self.scheduled_actions, self.lifecycle_hooks):
@@ -188,6 +191,7 @@ class AutoScalingPlane(Plane):
         # change, which would put a host that a release has drained back into service.
         backend.notify_terminate_instances = lambda self, instance_ids: plane.wake.set()
         backend.update_attached_target_groups = lambda self, group_name: plane.wake.set()
+        self.refresher.install()
         for name in ("suspend_processes", "resume_processes", "set_instance_health", "attach_instances", "detach_instances"):
             setattr(backend, name, self._waking(getattr(backend, name)))
 
@@ -235,6 +239,8 @@ class AutoScalingPlane(Plane):
         self.finish_leaving(group, force="ReplaceUnhealthy" not in suspended)
         self.register(group, adding="AddToLoadBalancer" not in suspended)
         staying = [state for state in group.instance_states if state.instance.id not in self.leaving]
+        if self.refresher.step(group, staying, suspended):
+            return
         missing = int(group.desired_capacity or 0) - len(staying)
         if not missing:
             self.reasons.pop(group.name, None)
@@ -285,8 +291,16 @@ class AutoScalingPlane(Plane):
                 cause = "EC2 health check indicating it has been terminated or stopped." if ended else other
                 self.leave(group, state.instance.id, f"an instance was taken out of service in response to an {cause}")
 
-    def launch(self, group: Any) -> None:
-        """One more instance, in the zone that has the fewest."""
+    def launch(self, group: Any, cause: str = "") -> None:
+        """One more instance, in the zone that has the fewest; for another cause than the desired capacity, when it is given."""
+        configured = group.launch_template_version
+        group.launch_template_version = str(self.refresher.version_for(group.name) or configured)
+        try:
+            self._launch(group, cause)
+        finally:
+            group.launch_template_version = configured
+
+    def _launch(self, group: Any, cause: str) -> None:
         present = len([state for state in group.instance_states if state.instance.id not in self.leaving])
         subnets = (group.vpc_zone_identifier or "").split(",")
         subnet = zone_for_launch(subnets, [state.instance.subnet_id for state in group.instance_states if state.instance.id not in self.leaving])
@@ -311,8 +325,11 @@ class AutoScalingPlane(Plane):
             self.launched[instance.id] = time.monotonic()
             protected = group.new_instances_protected_from_scale_in
             group.instance_states.append(models.InstanceState(instance, "Pending", protected_from_scale_in=protected, autoscaling_group=group))
-            cause = "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
-            self.record(group, instance, f"Launching a new EC2 instance: {instance.id}", self.because(group) + f"{cause} from {present} to {present + 1}.")
+            if group.ec2_launch_template:
+                instance.launched_from = int(group.ec2_launch_template.get_version(group.launch_template_version).number)
+            difference = "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
+            why = cause or self.because(group) + f"{difference} from {present} to {present + 1}."
+            self.record(group, instance, f"Launching a new EC2 instance: {instance.id}", why)
             log.info("group %s: launched %s in %s", group.name, instance.id, instance.placement.zone)
 
     def register(self, group: Any, adding: bool = True) -> None:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ansible.utils.display import Display
-from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, keeper, lock
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, keeper, lock, processes
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 from ansible_collections.flotilla.ec2.plugins.modules.deploy_lock import DOCUMENTATION
 from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import ReleaseAction
@@ -30,6 +31,19 @@ def keep(held: dict[str, Any], name: str, region: str) -> None:
     )
 
 
+def give_back(ssm: Any, name: str, token: str, autoscaling: Callable[[], Any]) -> None:
+    """Give the lock back, and resume what its note still names first: with the lock the note goes, and a verb that suspends nothing itself may have taken it
+    over from one that was killed."""
+    read = api.read_parameter(ssm, name)
+    noted = (read[0].get("suspended") or {}) if read and read[0].get("token") == token else {}
+    if noted:
+        client = autoscaling()
+        for group, row in api.auto_scaling_groups(client, sorted(noted)).items():
+            if rows := processes.to_resume(row["suspended"], noted[group]):
+                client.resume_processes(AutoScalingGroupName=group, ScalingProcesses=rows)
+    lock.release(ssm, name, token)
+
+
 class ActionModule(ReleaseAction):
     """Take, note into, or give back the lease."""
 
@@ -47,7 +61,7 @@ class ActionModule(ReleaseAction):
         if arguments["state"] == "noted":
             return {"changed": False, "lock": lock.note(ssm, name, token, suspended=arguments["suspended"])}
         # Not reported as a change: taking the lock and giving it back leave the account as it was.
-        lock.release(ssm, name, token)
+        give_back(ssm, name, token, lambda: api.client("autoscaling", arguments["region"]))
         return {"changed": False, "lock": {}}
 
     def _take(self, ssm: Any, name: str, arguments: dict[str, Any]) -> dict[str, Any]:

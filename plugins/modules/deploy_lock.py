@@ -16,7 +16,7 @@ description:
 options:
   state:
     description:
-      - V(present) takes the lock, V(absent) gives it back, V(noted) writes O(suspended) into it.
+      - V(present) takes the lock, V(absent) gives it back and resumes what is still noted in it as suspended, V(noted) writes O(suspended) into it.
     type: str
     choices: [present, absent, noted]
     default: present

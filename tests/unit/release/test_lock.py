@@ -11,6 +11,7 @@ from typing import Any
 
 import boto3
 import pytest
+from ansible_collections.flotilla.ec2.plugins.action.deploy_lock import give_back
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, keeper, lock
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import Clock
@@ -97,6 +98,31 @@ def test_giving_back_removes_only_ones_own(ssm: Any) -> None:
     assert lock.release(ssm, NAME, held["token"])
     assert api.read_parameter(ssm, NAME) is None
     assert not lock.release(ssm, NAME, held["token"])
+
+
+def test_what_the_note_names_is_resumed_before_the_lock_goes(ssm: Any) -> None:
+    """A verb that suspends nothing itself may have taken the lock over from one that was killed."""
+    resumed: list[tuple[str, list[str]]] = []
+
+    class AutoScaling:
+        """One group, of which somebody else has suspended AZRebalance."""
+
+        def get_paginator(self, _method: str) -> Any:
+            return self
+
+        def paginate(self, AutoScalingGroupNames: list[str]) -> list[dict[str, Any]]:  # noqa: N803
+            rows = [{"ProcessName": "AZRebalance"}, {"ProcessName": "HealthCheck"}]
+            return [{"AutoScalingGroups": [{"AutoScalingGroupName": name, "SuspendedProcesses": rows} for name in AutoScalingGroupNames]}]
+
+        def resume_processes(self, AutoScalingGroupName: str, ScalingProcesses: list[str]) -> None:  # noqa: N803
+            resumed.append((AutoScalingGroupName, ScalingProcesses))
+
+    lock.acquire(ssm, NAME, lock.lease("patch", ended_process(), 60) | {"started": "1", "suspended": {"g": ["HealthCheck", "ReplaceUnhealthy"]}})
+    mine = lock.acquire(ssm, NAME, lock.lease("scale", os.getpid(), 60))
+    give_back(ssm, NAME, "another's", AutoScaling)
+    assert resumed == [] and api.read_parameter(ssm, NAME) is not None
+    give_back(ssm, NAME, mine["token"], AutoScaling)
+    assert resumed == [("g", ["HealthCheck"])] and api.read_parameter(ssm, NAME) is None
 
 
 def test_the_keeper_renews_its_own_lease_only(ssm: Any) -> None:
