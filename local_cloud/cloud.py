@@ -22,6 +22,7 @@ PLANES = {
     "security_groups": "SecurityGroupsPlane",
     "metadata": "MetadataPlane",
     "ec2": "Ec2Plane",
+    "ami": "AmiPlane",
     "efs": "EfsPlane",
     "ebs": "EbsPlane",
     "rds": "RdsPlane",
