@@ -43,12 +43,7 @@ class ActionModule(ReleaseAction):
 
     def bake(self, clients: dict[str, Any], model: Document, fleet: Document, known: Document, arguments: dict[str, Any]) -> dict[str, Any]:
         ec2, began, at = clients["ec2"], time.monotonic(), lock.now()
-        removed = [one["InstanceId"] for one in known["left"]]
-        if removed:
-            ec2.terminate_instances(InstanceIds=removed)
-        for image in known["begun"]:
-            baked_image.discard(ec2, image)
-            removed.append(image["ImageId"])
+        removed = baked_image.clear(ec2, known["left"], known["begun"])
         tags = baked_image.tags_of(model, fleet)
         tell = lambda text: display.display(f"[{time.monotonic() - began:4.0f} s] {text}")  # noqa: E731
         work = baked_image.Bake(ec2, clients["logs"], fleet, tags, known["user_data"], known["subnet"], arguments["wait_seconds"], tell)
@@ -59,9 +54,7 @@ class ActionModule(ReleaseAction):
         name = baked_image.pointer_name(model["parameter_root"], fleet["name"])
         clients["ssm"].put_parameter(Name=name, Value=json.dumps(pointer), Type="String", Overwrite=True)
         ready = [one for one in baked_image.baked(ec2, {BAKE: fleet["group"]}) if state_of(one) != BEGUN]
-        for image in baked_image.surplus(ready, arguments["keep"], {*known["spared"], made["ImageId"]}):
-            baked_image.discard(ec2, image)
-            removed.append(image["ImageId"])
+        removed += baked_image.clear(ec2, [], baked_image.surplus(ready, arguments["keep"], {*known["spared"], made["ImageId"]}))
         text = done(model, fleet, pointer, made["seconds"], time.monotonic() - began, removed)
         return {"changed": True, "pointer": pointer, "removed": removed, "text": "\n".join(text)}
 

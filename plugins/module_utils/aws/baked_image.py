@@ -163,6 +163,17 @@ def discard(ec2: Any, image: Mapping[str, Any]) -> None:
     discard_snapshots(ec2, {IMAGE: image["Name"]})
 
 
+def clear(ec2: Any, instances: Iterable[Mapping[str, Any]], images: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Terminate instances and discard images; the ids of all."""
+    ended = [str(one["InstanceId"]) for one in instances]
+    if ended:
+        ec2.terminate_instances(InstanceIds=ended)
+    chosen = list(images)
+    for image in chosen:
+        discard(ec2, image)
+    return [*ended, *(str(one["ImageId"]) for one in chosen)]
+
+
 def discard_snapshots(ec2: Any, tags: Mapping[str, str]) -> int:
     """Delete the snapshots with these tags; how many there were."""
     pages = ec2.get_paginator("describe_snapshots").paginate(OwnerIds=["self"], Filters=tag_filter(tags))
@@ -200,18 +211,17 @@ def for_fleets(ec2: Any, ssm: Any, model: Mapping[str, Any]) -> dict[str, Docume
 
 def remove_all(ec2: Any, model: Mapping[str, Any], check: bool) -> list[str]:
     """End the instances of killed bakes and remove all images of a stack; what there was."""
-    instances = [one["InstanceId"] for fleet in model["fleets"] for one in living(ec2, {BAKE: fleet["group"]})]
+    instances = [one for fleet in model["fleets"] for one in living(ec2, {BAKE: fleet["group"]})]
     images = [one for one in baked(ec2, model["tags"]) if any(tag["Key"] == BAKE for tag in one.get("Tags", []))]
-    if not check:
-        if instances:
-            ec2.terminate_instances(InstanceIds=instances)
-            ec2.get_waiter("instance_terminated").wait(InstanceIds=instances, WaiterConfig={"Delay": 3, "MaxAttempts": 200})
-        for image in images:
-            discard(ec2, image)
-        # Of images that a killed bake or destroy has deregistered.
-        for fleet in model["fleets"]:
-            discard_snapshots(ec2, {BAKE: fleet["group"]})
-    return [*instances, *(one["ImageId"] for one in images)]
+    if check:
+        return [*(one["InstanceId"] for one in instances), *(one["ImageId"] for one in images)]
+    removed = clear(ec2, instances, images)
+    if instances:  # they stand in the network, which goes too
+        ec2.get_waiter("instance_terminated").wait(InstanceIds=[one["InstanceId"] for one in instances], WaiterConfig={"Delay": 3, "MaxAttempts": 200})
+    # Of images that a killed bake or destroy has deregistered.
+    for fleet in model["fleets"]:
+        discard_snapshots(ec2, {BAKE: fleet["group"]})
+    return removed
 
 
 @dataclass
