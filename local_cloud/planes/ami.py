@@ -156,7 +156,8 @@ class AmiPlane(Plane):
     def sweep(self) -> None:
         """Remove what is left of deregistered images that no guest is made of."""
         with self.lock:
-            used = {one.image_id for one in self.cloud.planes["vpc"].instances()}  # type: ignore[attr-defined]
+            guests = self.cloud.planes["vpc"].instances()  # type: ignore[attr-defined]
+            used = {one.image_id for one in guests if one.state not in ("shutting-down", "terminated")}
             for image in self.gone - used:
                 self.cloud.engine.remove_image(self.tag(image))
                 self.cloud.engine.remove_volume(self.tag(image))

@@ -146,7 +146,7 @@ def test_a_bake_that_cannot_be_is_refused(system: System, tags: dict[str, str]) 
     system.play("bake", fleet="web").refused("nothing is published for the fleet web yet", "Fix: run configure.yml")
     assert account(system) == before
     wanted(system, "bakd")
-    system.play("provision").refused("fleets.web.image", "base, baked")
+    system.play("provision").refused("fleets.web.image: 'bakd' is not possible; did you mean 'baked'")
 
 
 def test_without_an_image_a_host_serves(system: System, released: dict[str, str]) -> None:
