@@ -237,7 +237,7 @@ def test_a_fleet_without_an_image_or_without_the_wish_gets_none(account: Account
 def test_an_image_that_is_gone_is_an_error_with_both_ways_out(account: Account) -> None:
     account.stubs[0].add_client_error("describe_images", "InvalidAMIID.NotFound", expected_params={"ImageIds": ["ami-new"]})
     account.stubs[0].activate()
-    with pytest.raises(ReleaseError, match="the image ami-new .*does not exist any more, .*bake.yml -e fleet=web.* image: base"):
+    with pytest.raises(ReleaseError, match="the image ami-new .*does not exist any more, .*bake.yml -e fleet=web.*image: base"):
         baked_image.for_fleets(account.ec2, parameters(POINTER)[0], MODEL)
 
 

@@ -155,7 +155,12 @@ def test_what_makes_an_image_starts_nothing_and_what_proves_one_pulls_nothing(tm
     monkeypatch.setattr(helper, "pull", lambda image, _deadline: done.append(image))
     monkeypatch.setattr(helper, "forget", lambda _index: done.append("forget"))
     monkeypatch.setattr(helper.subprocess, "run", lambda command, **_options: done.append(command[0]))
-    monkeypatch.setattr(helper, "docker", lambda *words, **_options: (done.append(words), "made")[1])
+
+    def docker(*words: str) -> str:
+        done.append(words)
+        return "made"
+
+    monkeypatch.setattr(helper, "docker", docker)
     assert helper.bake("bundle", "60") == 0
     assert done == ["registry/web@sha256:7", "pull_spares", "say_identity", "cloud-init", "forget"]
     done.clear()
