@@ -23,6 +23,7 @@ PLANES = {
     "metadata": "MetadataPlane",
     "ec2": "Ec2Plane",
     "status_checks": "StatusChecksPlane",
+    "ami": "AmiPlane",
     "efs": "EfsPlane",
     "ebs": "EbsPlane",
     "rds": "RdsPlane",

@@ -127,21 +127,21 @@ class Ec2Plane(Plane):
         backend = self.cloud.backend("ec2")
         subnet = backend.get_subnet(instance.subnet_id)
         vpc = backend.get_vpc(subnet.vpc_id)
-        image = IMAGES.get(instance.image_id, ("", "guest"))[1]
+        image, disks, files = self.cloud.planes["ami"].of(instance.image_id, IMAGES.get(instance.image_id, ("", "guest"))[1])  # type: ignore[attr-defined]
         gateway = self.cloud.gateway_of(vpc)
         began = time.monotonic()
         self.cloud.engine.run(
             self.container(instance),
-            self.cloud.image(image),
+            image,
             network=self.cloud.network_of(vpc.id),
             address=instance.private_ip,
             hostname="ip-" + instance.private_ip.replace(".", "-"),
-            files=self.seed(instance, backend),
+            files={**files, **self.seed(instance, backend)},
             environment={"GUEST_METADATA": f"{gateway}:{self.cloud.settings.metadata_port}", "GUEST_RESOLVER": str(ipaddress.ip_address(gateway) + 1)},
             labels={"flotilla.plane": self.name, "flotilla.instance": instance.id},
             restart="unless-stopped",
             systemd=True,
-            volumes={**self.cloud.planes["efs"].volumes(), **self.cloud.planes["ebs"].volumes()},  # type: ignore[attr-defined]
+            volumes={**self.cloud.planes["efs"].volumes(), **self.cloud.planes["ebs"].volumes(), **disks},  # type: ignore[attr-defined]
             devices=self.cloud.planes["ebs"].devices,  # type: ignore[attr-defined]
         )
         self.booted.add(instance.id)
@@ -166,6 +166,7 @@ class Ec2Plane(Plane):
         self.console(instance)
         self.cloud.engine.remove(self.container(instance))
         self.cloud.withdraw(instance.private_dns_name)
+        self.cloud.planes["ami"].sweep()  # type: ignore[attr-defined]
 
     def seed(self, instance: Any, backend: Any) -> dict[str, Any]:
         """cloud-init's NoCloud seed: identity, key and user data."""

@@ -44,6 +44,7 @@ class ReleaseAction(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
     DOCUMENTATION = ""
+    POLICY = "deployer"  # below docs/iam, for whom what this does is
 
     def run(self, tmp: Any = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         parent = os.getppid()
@@ -56,7 +57,7 @@ class ReleaseAction(ActionBase):
         except Exception as error:
             if not isinstance(error, api.botocore.exceptions.BotoCoreError | api.botocore.exceptions.ClientError):
                 raise
-            outcome.update(failed=True, msg=refusal(error))
+            outcome.update(failed=True, msg=refusal(error, self.POLICY))
         outcome["at"] = time.time()
         if os.getppid() != parent:
             os._exit(1)  # ansible-playbook was killed: to hand the outcome to nobody would take for ever
@@ -77,12 +78,12 @@ class ReleaseAction(ActionBase):
         return os.getppid()
 
 
-def refusal(error: Exception) -> str:
+def refusal(error: Exception, policy: str = "deployer") -> str:
     """An error of the API as a sentence with what to look at."""
     code = api.code_of(error)
     operation = getattr(error, "operation_name", "")
     if code in ("ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException", "InvalidClientTokenId", "AccessDenied", "AccessDeniedException"):
-        return f"AWS refused {operation}: {error}. Fix: renew the credentials, or give them the permissions of docs/iam/deployer.json."
+        return f"AWS refused {operation}: {error}. Fix: renew the credentials, or give them the permissions of docs/iam/{policy}.json."
     if code:
         return f"AWS answered {operation} with {error}"
     return f"AWS could not be reached: {error}. Fix: look at the network, the credentials, AWS_REGION and AWS_ENDPOINT_URL."

@@ -55,9 +55,10 @@ PLACES = {
     "fleet": (4931, "198.19.48.0/20"),
     "scaling": (4901, "198.19.32.0/20"),
     "patch": (4871, "198.19.176.0/20"),
+    "bake": (4971, "198.19.160.0/20"),
 }
 # Tests that are not about a stack of their own: the example that they release, without what is not needed for that.
-EXAMPLES = {"releases": "hello", "bench": "hello", "blue_green": "hello", "fleet": "hello", "scaling": "sums", "patch": "hello"}
+EXAMPLES = {**dict.fromkeys(("releases", "bench", "blue_green", "fleet", "patch", "bake"), "hello"), "scaling": "sums"}
 RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.M)
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")  # what a terminal does with colours and cursor
 CURSOR_WANTED = "\x1b[6n"  # a program asks the terminal where its cursor is, and waits for the answer

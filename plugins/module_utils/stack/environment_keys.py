@@ -221,7 +221,14 @@ ENVIRONMENT = Key(
                 type="dict",
                 keys={
                     name: Key(
-                        key.description, key.type, minimum=key.minimum, maximum=key.maximum, pattern=key.pattern, pattern_text=key.pattern_text, keys=key.keys
+                        key.description,
+                        key.type,
+                        choices=key.choices,
+                        minimum=key.minimum,
+                        maximum=key.maximum,
+                        pattern=key.pattern,
+                        pattern_text=key.pattern_text,
+                        keys=key.keys,
                     )
                     for name, key in FLEET.keys.items()
                     if not key.planned

@@ -194,6 +194,7 @@ def _fleet(name: str, fleet: dict[str, Any], services: dict[str, Any], zones: li
         "name": name,
         "group": f"{prefix}-{name}",
         "instance_type": fleet["instance_type"],
+        "image": fleet["image"],
         "min": fleet["min"],
         "max": fleet["max"] or fleet["min"],
         "scaling": _scaling(fleet, [services[one] for one in own], own),

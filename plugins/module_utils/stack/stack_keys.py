@@ -341,7 +341,11 @@ FLEET = Key(
         "min": Key("Hosts at least.", type="int", default=2, minimum=1, maximum=1000),
         "max": Key("Hosts at most. Default: `min`.", type="int", minimum=1, maximum=1000),
         "scaling": SCALING,
-        "image": planned("Baked machine image of this fleet"),
+        "image": Key(
+            "Image of new hosts: `base`, the environment's (`hosts.image`), or `baked`, the one that bake.yml has made of it; before the first, the base.",
+            default="base",
+            choices=("base", "baked"),
+        ),
     },
 )
 

@@ -28,6 +28,8 @@ STATE = Path("/var/lib/flotilla/boot")
 BUSY = Path("/run/flotilla/booting")  # while it stands, a release waits for this host
 HELPER = "usr/local/lib/flotilla/host.py"
 AGAIN = 75
+# What an instance is in the end, by what it was told to do: serve, become an image, or show that an image is good.
+ENDS = {"boot": "is a host", "bake": "can be an image", "prove": "shows that the image makes a host"}
 ATTEMPTS = 3  # with a bundle that is there and not what it should be
 said: list[tuple[int, str]] = []
 
@@ -194,7 +196,7 @@ def become_host(aws: Aws, settings: dict, deadline: float) -> None:
         place = fetched(aws, where, deadline)
         say(f"the boot bundle is here after {passed(began)}")
         (STATE / "begun").touch()
-        command = [sys.executable, "-I", str(place / "root" / HELPER), "boot", str(place), str(max(1, int(deadline - time.monotonic())))]
+        command = [sys.executable, "-I", str(place / "root" / HELPER), settings.get("verb", "boot"), str(place), str(max(1, int(deadline - time.monotonic())))]
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
         # Beyond its own patience: something in it hangs.
         end = threading.Timer(max(0.0, deadline - time.monotonic()) + 60, child.kill)
@@ -222,7 +224,7 @@ def main() -> int:
     BUSY.parent.mkdir(parents=True, exist_ok=True)
     STATE.mkdir(parents=True, exist_ok=True)
     BUSY.touch()
-    code = 0
+    code, verb = 0, settings.get("verb", "boot")
     try:
         instance = persist("the metadata service", lambda: metadata("instance-id"), deadline)
         if MANIFESTS.is_dir() and not (STATE / "begun").exists():
@@ -232,8 +234,9 @@ def main() -> int:
             return AGAIN
         else:
             become_host(aws, settings, deadline)
-            say(f"{instance} is a host of {settings['fleet']} after {passed(began)}")
-        (STATE / "done").touch()
+            say(f"{instance} {ENDS[verb]} of {settings['fleet']} after {passed(began)}")
+        if verb == "boot":
+            (STATE / "done").touch()
     except Exception as error:  # whatever it is, the group shall have another instance
         say(f"{instance or 'this instance'} does not become a host of {settings['fleet']}: {error or repr(error)}")
         code = 1
@@ -244,14 +247,14 @@ def main() -> int:
 
 
 def close(aws: Aws, settings: dict, instance: str, code: int) -> None:
-    """Leave the log; after a failure, ask to be replaced."""
-    until = time.monotonic() + 60
+    """Leave the log; after a failure, ask to be replaced. Beside the group there is nobody to do that, and somebody who waits for the log."""
+    until, beside = time.monotonic() + 60, settings.get("verb", "boot") != "boot"
     steps = [("the log group", lambda: aws.log(settings["log_group"], instance))]
-    if code:
+    if code and not beside:
         steps.append(("the health of this instance", lambda: aws.unhealthy(instance)))
     for what, act in steps:
         try:
-            persist(what, act, until if code else 0.0)
+            persist(what, act, until if code or beside else 0.0)
         except CannotBoot as error:
             print(f"flotilla-boot: {error}", flush=True)
 

@@ -7,6 +7,8 @@
     host.py console [SERVICE PROGRAM [new]]  open a program that the release allows; without arguments: list them
     host.py registry-login REGISTRY        write /run/flotilla/docker/config.json, a login that is good for 12 hours
     host.py boot BUNDLE SECONDS            make a new instance what its peers are, from an unpacked boot bundle, and start what the pointers name
+    host.py bake BUNDLE SECONDS            have all that a host needs but a service that runs, then forget whose instance this was: it becomes an image
+    host.py prove BUNDLE SECONDS           become a host from such an image, and start nothing
     host.py leave                          wait until Auto Scaling takes the host away; then stop its services and keep their logs (flotilla.leave.service)
 
 What is written lies in memory. Nothing secret is printed, and nothing secret is on a command line. Python 3.9, boto3 1.20 and later.
@@ -28,7 +30,7 @@ import sys
 import syslog
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -650,8 +652,19 @@ SPARE_SECONDS = 120.0  # for the images of older releases
 
 def boot(bundle: str, seconds: str) -> int:
     """Lay what the peers have, install what the image lacks, start what the pointers name. Every step may be done again."""
-    place, deadline = Path(bundle), time.monotonic() + float(seconds)
-    index = json.loads((place / "boot.json").read_text(encoding="utf-8"))
+    deadline = time.monotonic() + float(seconds)
+    index = prepared(Path(bundle), deadline)
+    for service in index["services"]:
+        if not start_current(service, deadline):
+            say(f"the current release of {service['name']} is not in this bundle; a newer one is fetched")
+            return AGAIN
+    pull_spares()
+    return 0
+
+
+def prepared(place: Path, deadline: float) -> dict[str, Any]:
+    """Have what the peers have, and an engine that answers; the bundle's index."""
+    index: dict[str, Any] = json.loads((place / "boot.json").read_text(encoding="utf-8"))
     began = time.monotonic()
     add_accounts(index["groups"], index["users"])
     lay_files(place / "root", index)
@@ -660,12 +673,7 @@ def boot(bundle: str, seconds: str) -> int:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
     say(f"as its peers after {time.monotonic() - began:.1f} s: {len(index['files'])} files, {len(index['packages'])} packages")
     wait_for_engine(min(deadline, time.monotonic() + ENGINE_SECONDS))
-    for service in index["services"]:
-        if not start_current(service, deadline):
-            say(f"the current release of {service['name']} is not in this bundle; a newer one is fetched")
-            return AGAIN
-    pull_spares()
-    return 0
+    return index
 
 
 def add_accounts(groups: list[str], users: list[dict[str, Any]]) -> None:
@@ -862,6 +870,112 @@ def pull_spares() -> None:
             shutil.rmtree(release, ignore_errors=True)
 
 
+# ---- images
+
+# What an instance has of its own, in cloud-init's, ssh's, systemd's, dbus's, the engine's and Debian's places; below a directory that stays, its content.
+OWN_FILES = (
+    "/etc/machine-id:", "/var/lib/dbus/machine-id", "/etc/ssh/ssh_host_*", "/root/.ssh", "/root/.*history", "/home/*/.ssh/authorized_keys",
+    "/home/*/.*history", "/root/.docker", "/home/*/.docker", "/root/.aws", "/etc/sudoers.d/90-cloud-init-users", "/var/lib/cloud",
+    "/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret", "/var/lib/systemd/timesync", "/var/lib/dhcp/*",
+    "/etc/docker/key.json", "/var/lib/docker/engine-id", "/var/lib/docker/network/*", "/var/lib/docker/containers/*", "/var/lib/docker/tmp/*",
+    "/var/lib/flotilla", "/etc/flotilla", "/etc/systemd/system/flotilla-*", "/etc/systemd/system/*.wants/flotilla-*",
+    "/usr/local/lib/flotilla", "/var/cache/apt/archives/*.deb", "/var/tmp/*", "/tmp/*",
+)  # fmt: skip
+
+
+def current_images(index: dict[str, Any]) -> dict[str, str] | None:
+    """Service → image of the release that its pointer names; None when such a release is not in this bundle."""
+    found = {}
+    for service in index["services"]:
+        pointer = parameter(service["pointer"])
+        if pointer:
+            instance = service["instances"].get(pointer.get("colour") or "", service["name"])
+            release = CONFIGURATION / instance / "releases" / str(pointer["number"])
+            if not (release / "release.json").is_file():
+                say(f"the current release of {service['name']} is not in this bundle; a newer one is fetched")
+                return None
+            found[service["name"]] = facts_of(release)["image"]
+    return found
+
+
+def bake(bundle: str, seconds: str) -> int:
+    """Have packages, engine and images of all releases, and start no service. Then forget whatever is this instance's own."""
+    deadline = time.monotonic() + float(seconds)
+    index = prepared(Path(bundle), deadline)
+    wanted = current_images(index)
+    if wanted is None:
+        return AGAIN
+    for image in wanted.values():
+        pull(image, deadline)
+    pull_spares()
+    say(f"has the images of {', '.join(wanted) or 'no service'}")
+    say_identity()
+    # It writes down how the boot went, last of all.
+    subprocess.run(["cloud-init", "status", "--wait"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=max(5.0, deadline - time.monotonic()))
+    forget(index)
+    return 0
+
+
+def prove(bundle: str, seconds: str) -> int:
+    """Become what the peers are and start nothing. SystemExit when the image lacks what it is for."""
+    began = time.monotonic()
+    deadline = began + float(seconds)
+    index = prepared(Path(bundle), deadline)
+    wanted = current_images(index)
+    if wanted is None:
+        return AGAIN
+    for service, image in wanted.items():
+        # Made, not started: what the service does with other systems is left to the hosts.
+        docker("rm", docker("create", "--pull", "never", "--network", "none", image, "none").strip())
+        say(f"has the image of {service}")
+    say_identity()
+    return 0
+
+
+def say_identity() -> None:
+    """Sums of what no two machines share."""
+    keys = b"".join(path.read_bytes() for path in sorted(Path("/etc/ssh").glob("ssh_host_*.pub")))
+    known = {"machine-id": Path("/etc/machine-id").read_bytes(), "ssh": keys}
+    say("identity " + " ".join(f"{name}={hashlib.sha256(value).hexdigest()[:16]}" for name, value in known.items()))
+
+
+def forget(index: dict[str, Any], root: Path = Path("/")) -> None:
+    """Remove what is this instance's own: identity, keys, accounts, logs, and the files that each host is given at its boot anyway."""
+    units = [Path(entry["path"]).name for entry in index["files"] if entry["path"].startswith("/etc/systemd/system/")]
+    units = [name for name in units if name.endswith((".service", ".timer"))]
+    for command in (["docker", "container", "prune", "--force"], ["systemctl", "stop", *units, "docker.socket", "docker.service", "containerd.service"]):
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    for user in index["users"]:
+        subprocess.run(["userdel", "--remove", "--force", user["name"]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    # From here on in memory.
+    subprocess.run(["journalctl", "--relinquish-var"], check=False)
+    wipe(index, root)
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    os.sync()
+
+
+def wipe(index: dict[str, Any], root: Path = Path("/")) -> None:
+    """The files of that."""
+    for entry in index["files"]:
+        (root / entry["path"].lstrip("/")).unlink(missing_ok=True)
+    for entry in sorted(index["directories"], key=lambda one: str(one["path"]), reverse=True):
+        with suppress(OSError):  # not there, or not ours alone
+            (root / entry["path"].lstrip("/")).rmdir()
+    for pattern in OWN_FILES:
+        for path in root.glob(pattern.rstrip(":").lstrip("/")):
+            if pattern.endswith(":"):
+                path.write_bytes(b"")  # empty: made anew at the next boot (machine-id(5), "First Boot Semantics")
+            elif path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    for path in sorted((root / "var/log").rglob("*"), reverse=True):
+        if path.is_file() or path.is_symlink():
+            path.unlink()
+        elif path.parent.name == "journal":
+            path.rmdir()
+
+
 VERBS: dict[str, tuple[Callable[..., int | None], int, int]] = {
     "storage": (storage, 1, 1),
     "secrets": (secrets, 1, 1),
@@ -870,6 +984,8 @@ VERBS: dict[str, tuple[Callable[..., int | None], int, int]] = {
     "console": (console, 0, 3),
     "registry-login": (registry_login, 1, 1),
     "boot": (boot, 2, 2),
+    "bake": (bake, 2, 2),
+    "prove": (prove, 2, 2),
     "leave": (leave, 0, 0),
 }
 

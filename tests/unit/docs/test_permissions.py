@@ -123,7 +123,7 @@ def test_an_operator_may_do_what_the_collections_own_modules_do() -> None:
     """They write by steps: the name of a client's method, as a string, and call the reads by name."""
     folder = ROOT / "plugins" / "module_utils" / "aws"
     own = [("elbv2", "network_load_balancer"), ("elbv2", "listener"), ("elasticache", "replication_group"), ("efs", "file_system"), ("ec2", "adopted_network")]
-    own.append(("autoscaling", "group_scaling"))
+    own += [("autoscaling", "group_scaling"), ("ec2", "baked_image"), ("logs", "baked_image")]
     own += [(service, "instance_refresh") for service in ("autoscaling", "ec2", "elbv2", "logs")]
     for service, name in own:
         text = "".join(path.read_text(encoding="utf-8") for path in (folder / f"{name}.py", *(ROOT / "plugins" / "modules").glob(f"{name}*.py")))

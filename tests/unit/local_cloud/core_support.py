@@ -28,6 +28,7 @@ class PaperEngine:
     def __init__(self) -> None:
         self.containers: dict[str, dict[str, Any]] = {}
         self.networks: dict[str, str] = {}
+        self.images: dict[str, dict[str, Any]] = {}
         self.executed: list[tuple[str, Sequence[str], str]] = []
         self.starts = 0
 
@@ -90,6 +91,18 @@ class PaperEngine:
 
     def in_volume(self, volume: str, image: str, arguments: Sequence[str]) -> None:
         self.executed.append((volume, list(arguments), ""))
+
+    def commit(self, name: str, image: str) -> None:
+        self.images[image] = dict(self.containers[name])
+
+    def copy_out(self, container: str, path: str, volume: str, image: str) -> None:
+        self.executed.append((container, ["copy", path, volume], ""))
+
+    def remove_image(self, image: str) -> None:
+        self.images.pop(image, None)
+
+    def remove_volume(self, name: str) -> None:
+        """Nothing to write down."""
 
     def network(self, name: str, cidr: str, gateway: str) -> None:
         self.networks[name] = cidr

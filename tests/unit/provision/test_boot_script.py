@@ -183,6 +183,32 @@ def test_an_instance_that_cannot_be_a_host_says_why_and_has_itself_replaced(
     assert not (script.STATE / "done").exists() and not script.BUSY.exists()
 
 
+@pytest.mark.parametrize(
+    ("verb", "ends", "code", "words"),
+    [
+        ("bake", ("flotilla: identity machine-id=1\n", 0), 0, "i-new can be an image of web after"),
+        ("prove", ("", 0), 0, "i-new shows that the image makes a host of web after"),
+        ("bake", ("flotilla: cannot pull x\n", 1), 1, "i-new does not become a host of web: cannot pull x"),
+    ],
+)
+def test_beside_the_group_it_says_how_it_went_and_nobody_replaces_it(
+    script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], verb: str, ends: tuple[str, int], code: int, words: str
+) -> None:
+    script.SETTINGS.write_text(json.dumps({**SETTINGS, "verb": verb}))
+    aws = Aws(bundle(**{"boot.json": "{}"}))
+    tries = [OSError("throttled"), OSError("throttled")]
+
+    def log(group: str, stream: str) -> None:
+        if tries:
+            raise tries.pop()
+        aws.logged.append(f"{group} {stream}")
+
+    monkeypatch.setattr(aws, "log", log)
+    assert booted(script, monkeypatch, aws, ends) == code
+    assert (aws.marked, aws.logged) == ([], ["g i-new"]), "somebody waits for the log"
+    assert words in capsys.readouterr().out and not (script.STATE / "done").exists()
+
+
 def test_the_helpers_last_words_are_the_reason(script: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     aws = Aws(bundle(**{"boot.json": "{}"}))
     assert booted(script, monkeypatch, aws, ("flotilla: cannot pull x from the registry y\n", 1)) == 1

@@ -158,6 +158,71 @@ def test_a_package_that_does_not_bring_its_program_is_no_endless_loop(debian: An
         debian("podman-docker", set())
 
 
+# ---- images
+
+
+ITS_OWN = {
+    "etc/ssh/ssh_host_ed25519_key": "private",
+    "etc/docker/key.json": "{}",
+    "home/admin/.ssh/authorized_keys": "ssh-ed25519 A",
+    "root/.ssh/authorized_keys": "ssh-ed25519 B",
+    "root/.bash_history": "mysql -psecret",
+    "var/lib/cloud/instance/user-data.txt": "#cloud-config",
+    "var/lib/docker/containers/1/config.v2.json": "{}",
+    "var/lib/docker/network/files/local-kv.db": "",
+    "var/lib/flotilla/boot/begun": "",
+    "var/log/journal/0123/system.journal": "",
+    "var/log/apt/term.log": "",
+    "etc/systemd/system/flotilla-boot.service": "[Unit]",
+}
+KEPT = {"etc/ssh/sshd_config": "Port 22", "var/lib/docker/image/overlay2/repositories.json": "{}", "etc/docker/own.conf": "x", "usr/bin/dockerd": "elf"}
+
+
+def test_an_image_keeps_what_is_installed_and_nothing_of_the_machine_that_it_was(tmp_path: Path, helper: ModuleType) -> None:
+    root = host(tmp_path, "i-old")
+    index = bundle.collect(root)
+    for name, text in {**ITS_OWN, **KEPT, "etc/machine-id": "0123\n"}.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    wants = root / "etc/systemd/system/multi-user.target.wants"
+    wants.mkdir()
+    (wants / "flotilla-boot.service").symlink_to("/etc/systemd/system/flotilla-boot.service")
+    for _ in range(2):
+        helper.wipe(index, root)
+        assert {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()} == {**KEPT, "etc/machine-id": ""}
+        assert list(wants.iterdir()) == [] and not (root / "etc/flotilla").exists() and not (root / "var/lib/cloud").exists()
+        assert (root / "var/log/apt").is_dir(), "directories of logs belong to packages"
+
+
+def test_what_makes_an_image_starts_nothing_and_what_proves_one_pulls_nothing(tmp_path: Path, helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    release = tmp_path / "etc/web/releases/7"
+    release.mkdir(parents=True)
+    (release / "release.json").write_text(json.dumps({"image": "registry/web@sha256:7"}))
+    index = {"services": [{"name": "web", "pointer": "/p/web", "instances": {"": "web"}}, {"name": "new", "pointer": "/p/new", "instances": {"": "new"}}]}
+    done: list[Any] = []
+    monkeypatch.setattr(helper, "CONFIGURATION", tmp_path / "etc")
+    monkeypatch.setattr(helper, "prepared", lambda _place, _deadline: index)
+    monkeypatch.setattr(helper, "parameter", {"/p/web": {"number": 7}, "/p/new": None}.get)
+    for name in ("pull_spares", "say_identity"):
+        monkeypatch.setattr(helper, name, lambda *_arguments, _name=name: done.append(_name))
+    monkeypatch.setattr(helper, "pull", lambda image, _deadline: done.append(image))
+    monkeypatch.setattr(helper, "forget", lambda _index: done.append("forget"))
+    monkeypatch.setattr(helper.subprocess, "run", lambda command, **_options: done.append(command[0]))
+
+    def docker(*words: str) -> str:
+        done.append(words)
+        return "made"
+
+    monkeypatch.setattr(helper, "docker", docker)
+    assert helper.bake("bundle", "60") == 0
+    assert done == ["registry/web@sha256:7", "pull_spares", "say_identity", "cloud-init", "forget"]
+    done.clear()
+    assert helper.prove("bundle", "60") == 0
+    assert done == [("create", "--pull", "never", "--network", "none", "registry/web@sha256:7", "none"), ("rm", "made"), "say_identity"]
+    monkeypatch.setattr(helper, "parameter", lambda _name: {"number": 8})
+    assert helper.bake("bundle", "60") == helper.prove("bundle", "60") == 75, "a release went on meanwhile"
+
+
 # ---- the release that the pointer names
 
 
