@@ -113,8 +113,8 @@ seconds:
   type: float
 """
 
-import shutil
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -151,10 +151,16 @@ def prune(layout: Layout, keep: int, spared: set[int]) -> None:
     gone = layout.surplus(keep, {*spared, *([current] if current else [])})
     images = {layout.facts(one).get("image") for one in gone}
     for one in gone:
-        shutil.rmtree(layout.release(one), ignore_errors=True)
+        remove_tree(layout.release(one))
     images -= {layout.facts(one).get("image") for one in layout.prepared()}
     for image in sorted(str(one) for one in images if one):
         host.run(["docker", "image", "rm", image])
+
+
+def remove_tree(path: Path) -> None:
+    import shutil  # most calls remove nothing
+
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def activate(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
@@ -256,10 +262,10 @@ def call_off(layout: Layout) -> None:
     layout.enable()
 
 
-def retire(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
-    """Stop the service after a while, whether or not anybody watches then."""
+def retire(module: AnsibleModule, layout: Layout, known: dict[str, dict[str, str]] | None = None) -> dict[str, Any]:
+    """Stop the service after a while, whether or not anybody watches then. `known`: what systemd says of its units, where it was asked already."""
     after, timer = module.params["after_seconds"], layout.retirement
-    units = host.units([layout.unit_name, timer])
+    units = known if known is not None else host.units([layout.unit_name, timer])
     if not after or units.get(layout.unit_name, {}).get("ActiveState", "inactive") == "inactive":
         return stop(module, layout)
     if units.get(timer, {}).get("ActiveState") == "active":
@@ -279,7 +285,9 @@ def retire(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
 def enliven(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     """The colour that takes the traffic is known on the host and nobody is about to stop it; the other one is, if it is not needed any more."""
     changed = False
-    if host.units([layout.retirement]).get(layout.retirement, {}).get("ActiveState") == "active":
+    other = Layout(module.params["retired"], layout.root) if module.params["retired"] else None
+    units = host.units([layout.retirement, *([other.unit_name, other.retirement] if other else [])])
+    if units.get(layout.retirement, {}).get("ActiveState") == "active":
         changed = True
         if not module.check_mode:
             call_off(layout)
@@ -287,8 +295,8 @@ def enliven(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
     changed = service.live_instance() != layout.service or changed
     if not module.check_mode:
         service.tell_live(layout.service)
-    if module.params["retired"]:
-        changed = retire(module, Layout(module.params["retired"], layout.root))["changed"] or changed
+    if other:
+        changed = retire(module, other, units)["changed"] or changed
     return {"changed": changed, "services": look.services([layout])}
 
 
@@ -301,7 +309,7 @@ def remove(module: AnsibleModule, layout: Layout) -> dict[str, Any]:
         images = {layout.facts(one).get("image") for one in layout.prepared()}
         layout.unit.unlink(missing_ok=True)
         for path in (layout.directory, layout.run, layout.data):
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
         host.systemctl("daemon-reload")
         for image in sorted(str(one) for one in images if one):
             host.run(["docker", "image", "rm", image])

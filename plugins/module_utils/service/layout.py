@@ -13,8 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +80,8 @@ class Layout:
 
     def write(self, number: int, files: dict[str, str]) -> None:
         """Write a release, replacing one that said something else. A killed run leaves the old directory, or the new one, never half of it."""
+        import tempfile  # with it and shutil each look at a host takes a sixth longer
+
         self.releases.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{number}-", dir=self.releases))
         for name, text in files.items():
@@ -120,6 +120,8 @@ class Layout:
 
     def sweep(self) -> None:
         """Remove what killed runs have left."""
+        import shutil
+
         for path in self.releases.glob(".*"):
             shutil.rmtree(path, ignore_errors=True)
 

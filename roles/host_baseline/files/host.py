@@ -17,6 +17,7 @@ What is written lies in memory. Nothing secret is printed, and nothing secret is
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -65,12 +66,78 @@ def settings(path: Path) -> dict[str, str]:
 
 def client(service: str):  # noqa: ANN201 boto3 makes its classes at run time
     """A client that speaks with the instance's role. Debian's boto3 does not know AWS_ENDPOINT_URL, so that it is handed over here."""
+    known = settings(CONFIGURATION / "aws.env")
+    if service in Plain.TARGETS:
+        try:
+            return Plain(service, known["AWS_REGION"], known.get("AWS_ENDPOINT_URL"))
+        except (OSError, ValueError):
+            pass  # no role in the metadata: boto3 knows other places
     import boto3
     from botocore.config import Config
 
-    known = settings(CONFIGURATION / "aws.env")
     patience = Config(connect_timeout=3, read_timeout=5, retries={"max_attempts": 1})
     return boto3.client(service, region_name=known["AWS_REGION"], endpoint_url=known.get("AWS_ENDPOINT_URL"), config=patience)
+
+
+def signature(keys: dict[str, str], region: str, service: str, headers: dict[str, str], body: bytes) -> str:
+    """The Authorization header of a POST to / with these headers: AWS Signature Version 4."""
+    names, moment = ";".join(sorted(headers)), headers["x-amz-date"]
+    canonical = "\n".join(["POST", "/", "", *(f"{name}:{headers[name]}" for name in sorted(headers)), "", names, hashlib.sha256(body).hexdigest()])
+    scope = f"{moment[:8]}/{region}/{service}/aws4_request"
+    text = "\n".join(["AWS4-HMAC-SHA256", moment, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    signing = f"AWS4{keys['SecretAccessKey']}".encode()
+    for part in scope.split("/"):
+        signing = hmac.new(signing, part.encode(), hashlib.sha256).digest()
+    signed = hmac.new(signing, text.encode(), hashlib.sha256).hexdigest()
+    return f"AWS4-HMAC-SHA256 Credential={keys['AccessKeyId']}/{scope}, SignedHeaders={names}, Signature={signed}"
+
+
+class Plain:
+    """The two calls that a release makes on every host. To import boto3 and to make a client of it takes a small host twenty times as long as the call.
+
+    OSError when the metadata service names no role.
+    """
+
+    TARGETS = {"secretsmanager": "secretsmanager", "ecr": "AmazonEC2ContainerRegistry_V20150921"}
+    HOSTS = {"secretsmanager": "secretsmanager", "ecr": "api.ecr"}
+
+    def __init__(self, service: str, region: str, endpoint: str | None) -> None:
+        self.service, self.region = service, region
+        role = metadata("iam/security-credentials/").strip()
+        self.keys = json.loads(metadata(f"iam/security-credentials/{role}"))
+        self.endpoint = (endpoint or f"https://{self.HOSTS[service]}.{region}.{metadata('services/domain').strip()}").rstrip("/")
+
+    def call(self, operation: str, **arguments: str) -> dict[str, Any]:
+        """What the service answers. RuntimeError with its words when it refuses, OSError when it cannot be reached."""
+        import urllib.error
+        import urllib.request
+
+        body = json.dumps(arguments).encode()
+        headers = {
+            "content-type": "application/x-amz-json-1.1",
+            "host": self.endpoint.partition("://")[2],
+            "x-amz-date": time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()),
+            "x-amz-security-token": self.keys["Token"],
+            "x-amz-target": f"{self.TARGETS[self.service]}.{operation}",
+        }
+        sent = {**headers, "Authorization": signature(self.keys, self.region, self.service, headers, body)}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(f"{self.endpoint}/", data=body, headers=sent), timeout=5) as answer:
+                return dict(json.loads(answer.read()))
+        except urllib.error.HTTPError as error:
+            told = error.read().decode(errors="replace")
+            try:
+                known = json.loads(told)
+                told = f"{str(known.get('__type', error.code)).rpartition('#')[2]}: {known.get('message') or known.get('Message') or 'no reason given'}"
+            except (AttributeError, ValueError):
+                pass
+            raise RuntimeError(f"AWS answered {operation} with {told[:500]}") from error
+
+    def get_secret_value(self, SecretId: str) -> dict[str, Any]:
+        return self.call("GetSecretValue", SecretId=SecretId)
+
+    def get_authorization_token(self) -> dict[str, Any]:
+        return self.call("GetAuthorizationToken")
 
 
 def fetch(wanted: dict[str, dict[str, str]]) -> dict[str, str]:

@@ -11,11 +11,19 @@ import os
 import socket
 import subprocess
 import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 SOURCE = Path(__file__).resolve().parents[3] / "roles" / "host_baseline" / "files" / "host.py"
 
@@ -105,6 +113,68 @@ def test_a_missing_field_names_those_there_are(helper: ModuleType, monkeypatch: 
 def test_settings_are_read_as_an_environment_file(helper: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "aws.env").write_text("# managed\nAWS_REGION=eu-central-1\nAWS_ENDPOINT_URL=http://198.18.0.1:4577/?a=b\n")
     assert helper.settings(tmp_path / "aws.env") == {"AWS_REGION": "eu-central-1", "AWS_ENDPOINT_URL": "http://198.18.0.1:4577/?a=b"}
+
+
+class Aws:
+    """The metadata service and an endpoint of AWS, asked by urllib. status and answer are the endpoint's."""
+
+    def __init__(self, helper: ModuleType, monkeypatch: pytest.MonkeyPatch, status: int = 200, answer: str = "{}", role: bool = True) -> None:
+        self.status, self.answer = status, answer
+        self.requests: list[urllib.request.Request] = []
+        items = {"iam/security-credentials/": "web", "services/domain": "amazonaws.com"}
+        items["iam/security-credentials/web"] = json.dumps({"AccessKeyId": "AKID", "SecretAccessKey": "SECRET", "Token": "TOKEN"})
+
+        def metadata(name: str) -> str:
+            if not role:
+                raise urllib.error.HTTPError(name, 404, "Not Found", {}, None)  # type: ignore[arg-type]
+            return items[name]
+
+        monkeypatch.setattr(helper, "metadata", metadata)
+        monkeypatch.setattr(urllib.request, "urlopen", self.urlopen)
+        helper.CONFIGURATION.mkdir(parents=True, exist_ok=True)
+        (helper.CONFIGURATION / "aws.env").write_text("AWS_REGION=eu-central-1\n")
+
+    def urlopen(self, request: urllib.request.Request, timeout: float) -> io.BytesIO:
+        self.requests.append(request)
+        if self.status != 200:
+            raise urllib.error.HTTPError(request.full_url, self.status, "Bad Request", {}, io.BytesIO(self.answer.encode()))  # type: ignore[arg-type]
+        return io.BytesIO(self.answer.encode())
+
+
+@pytest.mark.parametrize(
+    ("service", "url", "call"),
+    [
+        ("secretsmanager", "https://secretsmanager.eu-central-1.amazonaws.com/", lambda client: client.get_secret_value(SecretId="flotilla/x")),
+        ("ecr", "https://api.ecr.eu-central-1.amazonaws.com/", lambda client: client.get_authorization_token()),
+    ],
+)
+def test_a_call_without_boto3_is_signed_as_botocore_signs_it(
+    helper: ModuleType, monkeypatch: pytest.MonkeyPatch, service: str, url: str, call: Callable[[Any], Any]
+) -> None:
+    aws = Aws(helper, monkeypatch, answer='{"SecretString": "p4ss"}')
+    assert call(helper.client(service)) == {"SecretString": "p4ss"}
+    (sent,) = aws.requests
+    assert (sent.full_url, sent.get_method(), sent.get_header("X-amz-security-token")) == (url, "POST", "TOKEN")
+    headers = {name: sent.get_header(name) for name in ("Content-type", "X-amz-target")}
+    request = AWSRequest("POST", url, headers=headers, data=sent.data)
+    moment = datetime.strptime(str(sent.get_header("X-amz-date")), "%Y%m%dT%H%M%SZ")
+    monkeypatch.setattr("botocore.auth.get_current_datetime", lambda *_: moment, raising=False)
+    SigV4Auth(Credentials("AKID", "SECRET", "TOKEN"), service, "eu-central-1").add_auth(request)
+    assert sent.get_header("Authorization") == request.headers["Authorization"]
+    expected = boto3.client(service, region_name="eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")
+    assert f"{expected.meta.endpoint_url}/" == url
+    assert sent.get_header("X-amz-target") == f"{expected.meta.service_model.metadata['targetPrefix']}.{request.headers['X-amz-target'].rpartition('.')[2]}"
+
+
+def test_a_call_that_is_refused_says_why(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    Aws(helper, monkeypatch, 400, '{"__type": "com.amazonaws#AccessDeniedException", "Message": "not authorized to perform secretsmanager:GetSecretValue"}')
+    with pytest.raises(RuntimeError, match="GetSecretValue with AccessDeniedException: not authorized to perform"):
+        helper.client("secretsmanager").get_secret_value(SecretId="flotilla/x")
+
+
+def test_without_a_role_in_the_metadata_boto3_is_asked(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    Aws(helper, monkeypatch, role=False)
+    assert type(helper.client("secretsmanager")).__module__.startswith("botocore")
 
 
 def engine(helper: ModuleType, monkeypatch: pytest.MonkeyPatch, **answers: str) -> list[tuple[str, ...]]:
