@@ -96,6 +96,7 @@ class Ec2Plane(Plane):
         instance._state = InstanceState(meanwhile, STATES[meanwhile])
         with self.lock:
             self.busy.add(instance.id)
+        self.cloud.planes["status_checks"].forget(instance.id)  # type: ignore[attr-defined]
 
         def run() -> None:
             try:

@@ -155,7 +155,7 @@ class StatusChecksPlane(Plane):
         quiet = silent(one.private_ip for one in running.values())
         settled = {one.id for one in ec2.settled()}  # type: ignore[attr-defined]
         for identifier in set(self.known) - settled:
-            del self.known[identifier]  # one that was stopped or rebooted begins anew
+            self.forget(identifier)
         for identifier, instance in running.items():
             if identifier in settled and identifier in guests:
                 self.judge(instance, guests[identifier], instance.private_ip not in quiet)
@@ -170,6 +170,10 @@ class StatusChecksPlane(Plane):
         if any(changed):
             log.info("instance %s: system status %s, instance status %s", instance.id, checks.system.status, checks.instance.status)
             self.cloud.planes["ec2"].wake()  # type: ignore[attr-defined]
+
+    def forget(self, identifier: str) -> None:
+        """Begin anew with an instance that is stopped, started, rebooted or ended."""
+        self.known.pop(identifier, None)
 
     def impaired(self, identifier: str) -> bool:
         """Whether an instance has failed its checks so often that it counts as impaired."""

@@ -89,7 +89,6 @@ def test_one_that_is_stopped_has_no_status_and_begins_anew(it: Bed) -> None:
     check(it)
     it.ec2.stop_instances(InstanceIds=[guest])
     it.settle()
-    check(it)
     (one,) = it.ec2.describe_instance_status(InstanceIds=[guest], IncludeAllInstances=True)["InstanceStatuses"]
     assert one["InstanceStatus"]["Status"] == "not-applicable"
     it.ec2.start_instances(InstanceIds=[guest])

@@ -81,6 +81,17 @@ def test_an_engine_that_is_restarted_does_not_stop_the_service() -> None:
     assert "StartLimitIntervalSec=0" in render("docker_engine", "docker.service.conf.j2").split("[Service]")[0]
 
 
+def test_an_engine_that_hangs_is_ended_within_half_a_minute() -> None:
+    """By default: the wait for the next look, three questions, and the pauses between them."""
+    timer = dict(line.split("=", 1) for line in settings(render("docker_engine", "watch.timer.j2")) if "=" in line)
+    service = render("docker_engine", "watch.service.j2")
+    (pauses,) = re.findall(r"for pause in ([\d ]+);", service)
+    (patience,) = re.findall(r"timeout (\d+) docker version", service)
+    questions = [int(one) for one in pauses.split()]
+    assert len(questions) == 3
+    assert int(timer["OnUnitInactiveSec"]) + sum(questions) + len(questions) * int(patience) < 30
+
+
 VOLUME = {"name": "data", "path": "/data", "mount": "/srv/flotilla/volumes/web/data", "tag": "shop-local-web-data"}
 MEDIA = {"path": "/app/media", "mount": "/srv/flotilla/media/my-web", "file_system": "fs-1", "access_point": "fsap-1"}
 
