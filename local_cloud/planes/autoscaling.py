@@ -32,10 +32,13 @@ KEPT = 100  # activities of a group that are kept; AWS keeps six weeks of them
 TERMINATING = "autoscaling:EC2_INSTANCE_TERMINATING"
 
 
-def zone_for_launch(zones: Sequence[str], present: Iterable[str]) -> str:
-    """The zone (or subnet) with the fewest instances; the first of equals ("Amazon EC2 Auto Scaling attempts to maintain equivalent numbers")."""
-    counts = Counter(present)
-    return min(zones, key=lambda zone: counts[zone])
+def zone_for_launch(zones: Sequence[str], present: Iterable[str], remaining: Iterable[str] = ()) -> str:
+    """The zone (or subnet) with the fewest instances; the first of equals ("Amazon EC2 Auto Scaling attempts to maintain equivalent numbers").
+
+    remaining: of an instance refresh, the zones of those that are new already, which count before the others that are still to go.
+    """
+    counts, staying = Counter(present), Counter(remaining)
+    return min(zones, key=lambda zone: (staying[zone], counts[zone]))
 
 
 def victims(members: Sequence[Mapping[str, Any]], surplus: int) -> list[str]:
@@ -303,7 +306,10 @@ class AutoScalingPlane(Plane):
     def _launch(self, group: Any, cause: str) -> None:
         present = len([state for state in group.instance_states if state.instance.id not in self.leaving])
         subnets = (group.vpc_zone_identifier or "").split(",")
-        subnet = zone_for_launch(subnets, [state.instance.subnet_id for state in group.instance_states if state.instance.id not in self.leaving])
+        members = [state.instance for state in group.instance_states if state.instance.id not in self.leaving]
+        version = self.refresher.version_for(group.name)
+        new = [one.subnet_id for one in members if version and getattr(one, "launched_from", None) == version]
+        subnet = zone_for_launch(subnets, [one.subnet_id for one in members], new)
         tags = {**group.get_propagated_tags(), **group.instance_tags, models.ASG_NAME_TAG: group.name}
         template = {"LaunchTemplateId": group.ec2_launch_template.id, "Version": group.launch_template_version} if group.ec2_launch_template else None
         reservation = group.ec2_backend.run_instances(

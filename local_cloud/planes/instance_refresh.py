@@ -10,6 +10,7 @@ import logging
 import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +24,13 @@ log = logging.getLogger(__name__)
 KEPT = 20  # refreshes of a group that are kept; AWS keeps six weeks of them
 PATIENCE = 3600.0  # seconds without a replacement after which a refresh has failed
 ACTIVE = ("Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking")
-DEFAULTS: dict[str, Any] = {"MinHealthyPercentage": 90, "SkipMatching": False, "AutoRollback": False, "ScaleInProtectedInstances": "Wait", "StandbyInstances": "Wait"}
+DEFAULTS: dict[str, Any] = {
+    "MinHealthyPercentage": 90,
+    "SkipMatching": False,
+    "AutoRollback": False,
+    "ScaleInProtectedInstances": "Wait",
+    "StandbyInstances": "Wait",
+}
 
 
 def bounds(desired: int, minimum: int, maximum: int | None) -> tuple[int, int]:
@@ -41,10 +48,11 @@ def bounds(desired: int, minimum: int, maximum: int | None) -> tuple[int, int]:
 def next_step(members: Sequence[Mapping[str, Any]], desired: int, floor: int, ceiling: int, goal: int) -> tuple[int, list[str]]:
     """How many instances to launch, and which to end now, so that goal of the desired ones are new.
 
-    A member: {id, new, ready, launched}; ready is what is healthy, in service and, when it is new, warmed up. The oldest goes first.
+    A member: {id, zone, new, ready, launched}; ready is what is healthy, in service and, when it is new, warmed up. The oldest of the fullest zone goes first.
     """
     new = [one for one in members if one["new"]]
-    old = sorted((one for one in members if not one["new"]), key=lambda one: (one["ready"], one["launched"], one["id"]))
+    zones = Counter(one["zone"] for one in members)
+    old = sorted((one for one in members if not one["new"]), key=lambda one: (one["ready"], -zones[one["zone"]], one["launched"], one["id"]))
     launch = max(min(ceiling - len(members), goal - len(new)), desired - len(members), 0)
     spare = sum(bool(one["ready"]) for one in members) - floor
     ending: list[str] = []
@@ -258,7 +266,8 @@ class Refresher:
             ready = state.lifecycle_state == "InService" and state.health_status == "Healthy"
             if new and ready and identifier not in refresh.present:
                 ready = now - refresh.since.setdefault(identifier, now) >= warmup
-            rows.append({"id": identifier, "new": new, "ready": ready, "launched": self.plane.launched.get(identifier, 0.0)})
+            launched = self.plane.launched.get(identifier, 0.0)
+            rows.append({"id": identifier, "zone": state.instance.subnet_id, "new": new, "ready": ready, "launched": launched})
         return rows
 
     def fail(self, group: Any, refresh: Refresh, reason: str) -> None:

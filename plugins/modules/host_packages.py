@@ -79,7 +79,7 @@ class Host:
         command = ["apt-get", "-o", f"DPkg::Lock::Timeout={lock}", "-o", "Dpkg::Options::=--force-confdef", "-o", "Dpkg::Options::=--force-confold", *words]
         code, output, errors = self.module.run_command(command, environ_update=ENVIRONMENT)
         if code:
-            last = " ".join((errors.strip() or output.strip()).splitlines()[-3:])
+            last = packages.reason(output, errors)
             self.module.fail_json(msg=f"apt-get {next(one for one in words if one.isalpha())} ended with {code}: {last}. Fix: {fix}", packages={})
         return str(output)
 

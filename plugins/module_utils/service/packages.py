@@ -39,6 +39,13 @@ def rebooting(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if REBOOTING.match(name.partition(":")[0]))
 
 
+def reason(output: str, errors: str) -> str:
+    """Why apt-get has failed: what it and dpkg call errors, else its last words."""
+    lines = [line.strip() for line in f"{output}\n{errors}".splitlines() if line.strip()]
+    told = [line for line in lines if re.match(r"(E:|dpkg: error|.*script subprocess|.*returned error)", line)]
+    return "; ".join((told or lines)[-3:])
+
+
 def words(found: dict[str, dict[str, Any]], most: int = 5) -> str:
     """The packages in a few words."""
     if not found:

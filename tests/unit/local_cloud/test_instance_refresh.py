@@ -22,8 +22,8 @@ def test_between_minimum_and_maximum_healthy(desired: int, minimum: int, maximum
     assert bounds(desired, minimum, maximum) == expected
 
 
-def member(name: str, *, new: bool = False, ready: bool = True) -> dict[str, Any]:
-    return {"id": name, "new": new, "ready": ready, "launched": float(name[-1])}
+def member(name: str, zone: str = "a", *, new: bool = False, ready: bool = True) -> dict[str, Any]:
+    return {"id": name, "zone": zone, "new": new, "ready": ready, "launched": float(name[-1])}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,8 @@ def member(name: str, *, new: bool = False, ready: bool = True) -> dict[str, Any
         # terminate and launch
         ([member("o1"), member("o2")], (1, 2), 2, (0, ["o1"])),
         ([member("o2")], (1, 2), 2, (1, [])),
+        # the fullest zone gives one up
+        ([member("o1", "a"), member("o2", "b"), member("n3", "b", new=True)], (2, 3), 2, (0, ["o2"])),
         # one that is not ready serves nobody
         ([member("o1"), member("o2", ready=False)], (2, 3), 2, (1, ["o2"])),
         # fewer are wanted than before
@@ -114,6 +116,7 @@ def test_every_instance_is_replaced_and_never_fewer_are_in_service(it: Bed) -> N
     assert shown(it)["EndTime"] and percents == sorted(percents) and 50 in percents
     assert set(versions(it).values()) == {"2"} and not set(versions(it)) & set(before)
     assert fewest == 2 and most == 3
+    assert len({one["AvailabilityZone"] for one in group(it)["Instances"]}) == 2, "each zone has one again"
     assert group(it)["LaunchTemplate"]["Version"] == "2", "the desired configuration is the group's now"
     assert {it.container(one)["files"]["/var/lib/cloud/seed/nocloud/user-data"][0] for one in versions(it)} == {b"#cloud-config"}
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import patch
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 
@@ -125,3 +127,9 @@ def test_what_became_of_the_hosts() -> None:
     assert not done and "i-1 is out of service: timed out. Fix: status.yml" in text
     done, text = patch.ending(asked(), ["i-1"], {"i-1": {}})
     assert not done and "left half-way. Fix: run the same command again" in text
+
+
+def test_every_default_of_the_role_is_specified() -> None:
+    role = Path(__file__).resolve().parents[3] / "roles" / "patch"
+    specification = yaml.safe_load((role / "meta/argument_specs.yml").read_text(encoding="utf-8"))["argument_specs"]["main"]["options"]
+    assert set(yaml.safe_load((role / "defaults/main.yml").read_text(encoding="utf-8"))) == set(specification)

@@ -43,6 +43,15 @@ def test_packages_in_a_few_words() -> None:
     assert packages.words(found) == "7 packages (p0 2, p1 2, p2 2, p3 2, p4 2, …)"
 
 
+def test_why_an_upgrade_has_failed() -> None:
+    output = (
+        "Setting up mine (3) ...\ncannot be configured\ndpkg: error processing package mine (--configure):\n installed mine post-installation script subprocess"
+    )
+    errors = "debconf: delaying package configuration\nE: Sub-process /usr/bin/dpkg returned an error code (1)"
+    assert packages.reason(output, errors).startswith("dpkg: error processing package mine (--configure):; installed mine post-installation")
+    assert packages.reason("a\nb\nc", "d") == "b; c; d"
+
+
 class Failed(Exception):
     pass
 
