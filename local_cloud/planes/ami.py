@@ -46,6 +46,7 @@ class AmiPlane(Plane):
         super().__init__(cloud)
         self.lock = threading.RLock()
         self.made: set[str] = set()  # images of which the machine's engine has something
+        self.filling: set[str] = set()
         self.gone: set[str] = set()  # those of them that are deregistered; what guests still use stays until they end
 
     # ---- the API's side
@@ -115,6 +116,8 @@ class AmiPlane(Plane):
         image.ebs_snapshot.volume.size = image.size
         image.ebs_snapshot.add_tags(tags.get("snapshot", {}))
         backend.amis[image.id] = image
+        self.made.add(image.id)
+        self.filling.add(image.id)
         threading.Thread(target=self.fill, args=(image, instance, restart), daemon=True, name=f"ami {image.id}").start()
         return image
 
@@ -127,7 +130,6 @@ class AmiPlane(Plane):
                 with ec2.lock:  # type: ignore[attr-defined]
                     ec2.busy.add(instance.id)  # type: ignore[attr-defined]
                 engine.stop(guest, 20)
-            self.made.add(image.id)
             engine.commit(guest, self.tag(image.id))
             engine.copy_out(guest, STORE, engine.volume(self.tag(image.id)), self.cloud.image("edge"))
             image.state = "available"
@@ -140,6 +142,9 @@ class AmiPlane(Plane):
                 engine.start(guest)
                 with ec2.lock:  # type: ignore[attr-defined]
                     ec2.busy.discard(instance.id)  # type: ignore[attr-defined]
+            self.filling.discard(image.id)
+            if image.id in self.gone:  # deregistered meanwhile
+                self.sweep()
 
     # ---- guests
 
@@ -158,9 +163,13 @@ class AmiPlane(Plane):
         with self.lock:
             guests = self.cloud.planes["vpc"].instances()  # type: ignore[attr-defined]
             used = {one.image_id for one in guests if one.state not in ("shutting-down", "terminated")}
-            for image in self.gone - used:
-                self.cloud.engine.remove_image(self.tag(image))
-                self.cloud.engine.remove_volume(self.tag(image))
+            for image in self.gone - used - self.filling:
+                try:
+                    self.cloud.engine.remove_image(self.tag(image))
+                    self.cloud.engine.remove_volume(self.tag(image))
+                except Exception as error:  # a guest of it is about to end: once more then
+                    log.info("image %s stays for now: %s", image, error)
+                    continue
                 self.gone.discard(image)
                 self.made.discard(image)
 

@@ -38,6 +38,7 @@ class Ec2Plane(Plane):
     def __init__(self, cloud: Any) -> None:
         super().__init__(cloud)
         self.lock = threading.RLock()
+        self.turns: dict[str, threading.Lock] = {}  # of instances, to change the container
         self.busy: set[str] = set()  # instances of which a thread changes the container now
         self.booted: set[str] = set()  # instances that have had a container
         self.stopping = threading.Event()
@@ -92,23 +93,28 @@ class Ec2Plane(Plane):
         return str(self.cloud.container_name(instance.id))
 
     def later(self, instance: Any, meanwhile: str, afterwards: str, act: Callable[[], None]) -> None:
-        """Show one state, do it in the background, show the other."""
-        instance._state = InstanceState(meanwhile, STATES[meanwhile])
+        """Show one state, do it in the background, show the other. What is asked of an instance meanwhile is done after it, and its states are shown."""
+        shown = instance._state = InstanceState(meanwhile, STATES[meanwhile])
         with self.lock:
             self.busy.add(instance.id)
+<<<<<<< HEAD
         self.cloud.planes["status_checks"].forget(instance.id)  # type: ignore[attr-defined]
+=======
+            turn = self.turns.setdefault(instance.id, threading.Lock())
+>>>>>>> bake
 
         def run() -> None:
-            try:
-                act()
-                instance._state = InstanceState(afterwards, STATES[afterwards])
-            except Exception:
-                log.exception("instance %s: %s failed", instance.id, meanwhile)
-                ended = "terminated" if afterwards == "terminated" else "stopped"
-                instance._state = InstanceState(ended, STATES[ended])
-            finally:
+            with turn:
+                try:
+                    act()
+                    state = afterwards
+                except Exception:
+                    log.exception("instance %s: %s failed", instance.id, meanwhile)
+                    state = "terminated" if afterwards == "terminated" else "stopped"
                 with self.lock:
-                    self.busy.discard(instance.id)
+                    if instance._state is shown:
+                        instance._state = InstanceState(state, STATES[state])
+                        self.busy.discard(instance.id)
                 self.wake()
 
         threading.Thread(target=run, daemon=True, name=f"ec2 {instance.id}").start()

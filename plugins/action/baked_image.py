@@ -47,6 +47,9 @@ class ActionModule(ReleaseAction):
         tags = baked_image.tags_of(model, fleet)
         tell = lambda text: display.display(f"[{time.monotonic() - began:4.0f} s] {text}")  # noqa: E731
         work = baked_image.Bake(ec2, clients["logs"], fleet, tags, known["user_data"], known["subnet"], arguments["wait_seconds"], tell)
+        # This worker outlives an ansible-playbook that is killed: it removes what it has made, and another bake may go on at once.
+        playbook = self.process()
+        work.wanted = lambda: self.process() == playbook
         made = work.make(known["base"], at)
         base = {"id": known["base"]["ImageId"], "name": known["base"].get("Name", "")}
         pointer = {"format": baked_image.FORMAT, "image": made["ImageId"], "name": made["Name"], "when": at.isoformat(), "base": base}

@@ -139,6 +139,16 @@ def boots(system: System, name: str, times: int = 2) -> tuple[list[float], str]:
     return took, born
 
 
+def descendants(process: int) -> list[int]:
+    """A process and all that it has started, as far as that is known: as with a machine that loses its power, none of them does anything more."""
+    rows = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], stdout=subprocess.PIPE, text=True, check=True).stdout.split("\n")
+    parents = {int(pid): int(parent) for pid, parent in (row.split() for row in rows if row)}
+    found = [process]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
 def test_a_bake_that_cannot_be_is_refused(system: System, tags: dict[str, str]) -> None:
     """Unknown fleet; nothing published yet."""
     before = account(system)
@@ -147,6 +157,7 @@ def test_a_bake_that_cannot_be_is_refused(system: System, tags: dict[str, str]) 
     assert account(system) == before
     wanted(system, "bakd")
     system.play("provision").refused("fleets.web.image: 'bakd' is not possible; did you mean 'baked'")
+    wanted(system, "base")
 
 
 def test_without_an_image_a_host_serves(system: System, released: dict[str, str]) -> None:
@@ -182,7 +193,8 @@ def test_what_a_killed_bake_has_left_is_removed_by_the_next(system: System, rele
     """Killed while its image is being made; the next makes its own under load, and nobody takes its instances for hosts."""
     first = system.start("bake", fleet="web")
     wait_for("the first one's image", lambda: images(system), 120, 0.2)
-    os.killpg(first.pid, signal.SIGKILL)
+    for process in descendants(first.pid):
+        os.kill(process, signal.SIGKILL)
     first.wait()
     left, begun = beside(system), images(system)
     assert left and set(begun.values()) == {"begun"} and not pointer(system)
@@ -201,6 +213,17 @@ def test_what_a_killed_bake_has_left_is_removed_by_the_next(system: System, rele
     assert pointer(system)["releases"] == {"web": 1} and pointer(system)["base"]["id"] == "ami-0f10711a00000012"
     wait_for("the end of all instances", lambda: not beside(system), 60)
     assert len(snapshots(system)) == 1 and template(system) == "ami-0f10711a00000012"
+
+
+def test_a_killed_bake_that_lives_on_undoes_itself(system: System, released: dict[str, str]) -> None:
+    """Ansible's worker outlives the playbook: it sees that, and leaves nothing."""
+    before = account(system)
+    bake = system.start("bake", fleet="web")
+    wait_for("its instance", lambda: beside(system), 120, 0.2)
+    os.kill(bake.pid, signal.SIGKILL)
+    bake.wait()
+    wait_for("its end", lambda: not beside(system), 60)
+    assert account(system)[:-1] == before[:-1]
 
 
 def test_nothing_of_a_machine_or_a_person_is_in_the_image(system: System, released: dict[str, str]) -> None:

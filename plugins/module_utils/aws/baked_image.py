@@ -237,6 +237,7 @@ class Bake:
     seconds: float  # that each step may take
     tell: Callable[[str], None] = lambda text: None
     clock: Clock = field(default_factory=Clock)
+    wanted: Callable[[], bool] = lambda: True  # false once whoever wants the image has been killed
     instances: list[str] = field(default_factory=list)
     image: Document = field(default_factory=dict)
 
@@ -341,6 +342,8 @@ class Bake:
     def until(self, what: str, done: Callable[[], bool]) -> None:
         deadline = self.clock.now() + self.seconds
         while not done():
+            if not self.wanted():
+                raise ReleaseError("ansible-playbook was killed. The fleet was not changed.")
             if self.clock.now() > deadline:
                 raise ReleaseError(
                     f"waited {self.seconds:.0f} s for {what}. The fleet was not changed. "

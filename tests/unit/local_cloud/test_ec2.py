@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,27 @@ def test_stop_start_and_terminate(it: Bed) -> None:
     it.settle()
     assert it.state(guest) == "terminated"
     assert it.cloud.container_name(guest) not in it.engine.containers
+
+
+def test_an_instance_that_is_terminated_while_it_boots_never_runs(it: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guest is made before it can be removed; its states are those of the last call."""
+    plane, booting, go = it.cloud.planes["ec2"], threading.Event(), threading.Event()
+    boot = plane.boot
+
+    def slowly(instance: Any) -> None:
+        booting.set()
+        assert go.wait(10)
+        boot(instance)
+
+    monkeypatch.setattr(plane, "boot", slowly)
+    given = {"ImageId": IMAGE, "MinCount": 1, "MaxCount": 1, "SubnetId": it.subnets[0]}
+    guest = it.ec2.run_instances(**given)["Instances"][0]["InstanceId"]
+    assert booting.wait(10)
+    it.ec2.terminate_instances(InstanceIds=[guest])
+    assert it.state(guest) == "shutting-down"
+    go.set()
+    it.settle()
+    assert it.state(guest) == "terminated" and it.cloud.container_name(guest) not in it.engine.containers
 
 
 def test_an_instance_that_has_not_been_booted_has_not_ended(it: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,17 @@ def test_one_that_says_nothing_is_waited_for_so_long(account: Account) -> None:
     account.done()
 
 
+def test_one_that_nobody_wants_any_more_is_ended(account: Account) -> None:
+    account.launches("i-1", "ami-base", "bake")
+    account.says("i-1", ends=False)
+    account.expect("terminate_instances", {}, InstanceIds=["i-1"])
+    work = account.bake()
+    work.wanted = lambda: False
+    with pytest.raises(ReleaseError, match="ansible-playbook was killed"):
+        work.make(BASE, AT)
+    account.done()
+
+
 def test_an_image_that_aws_cannot_make_is_removed(account: Account) -> None:
     account.bakes("failed")
     account.discards("i-1")
