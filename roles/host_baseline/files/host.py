@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -27,6 +28,7 @@ import stat
 import subprocess
 import sys
 import syslog
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -617,6 +619,8 @@ def boot(bundle: str, seconds: str) -> int:
     add_accounts(index["groups"], index["users"])
     lay_files(place / "root", index)
     install_packages(index["packages"], deadline)
+    # To load it takes as long as the engine's restart, which is among the commands.
+    threading.Thread(target=lambda: importlib.import_module("boto3"), daemon=True).start()
     for command in index["commands"]:
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, timeout=120)
     say(f"as its peers after {time.monotonic() - began:.1f} s: {len(index['files'])} files, {len(index['packages'])} packages")
