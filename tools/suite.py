@@ -45,7 +45,8 @@ class Step:
 
 def environment() -> dict[str, str]:
     """The environment of every step: nobody's account, no settings of make or of a demo that runs beside it."""
-    foreign = ("AWS_", "FLOTILLA_", "ANSIBLE_", "MOLECULE_", "PYTEST_", "MAKE", "MFLAGS", "BOTO_")
+    # Without the bytecode that Python keeps, every ansible-playbook compiles all of itself first.
+    foreign = ("AWS_", "FLOTILLA_", "ANSIBLE_", "MOLECULE_", "PYTEST_", "MAKE", "MFLAGS", "BOTO_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1", "COLUMNS": "200", "ANSIBLE_HOME": str(ROOT / ".ansible")}
 

@@ -97,11 +97,8 @@ class Ec2Plane(Plane):
         shown = instance._state = InstanceState(meanwhile, STATES[meanwhile])
         with self.lock:
             self.busy.add(instance.id)
-<<<<<<< HEAD
-        self.cloud.planes["status_checks"].forget(instance.id)  # type: ignore[attr-defined]
-=======
             turn = self.turns.setdefault(instance.id, threading.Lock())
->>>>>>> bake
+        self.cloud.planes["status_checks"].forget(instance.id)  # type: ignore[attr-defined]
 
         def run() -> None:
             with turn:
