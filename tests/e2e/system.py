@@ -49,12 +49,12 @@ PLACES = {
     "media": (5081, "198.19.224.0/20"),
     "todo": (5101, "198.19.240.0/20"),
     "sums": (5121, "198.19.96.0/20"),
+    "patch": (4871, "198.19.176.0/20"),
     "releases": (4751, "198.19.64.0/20"),
     "bench": (4751, "198.19.64.0/20"),
     "blue_green": (4731, "198.19.16.0/20"),
     "fleet": (4931, "198.19.48.0/20"),
     "scaling": (4901, "198.19.32.0/20"),
-    "patch": (4871, "198.19.176.0/20"),
     "bake": (4971, "198.19.160.0/20"),
 }
 # Tests that are not about a stack of their own: the example that they release, without what is not needed for that.

@@ -195,22 +195,21 @@ def test_a_host_that_cannot_be_patched_is_returned_and_no_other_is_begun(fleet: 
         fleet.play("patch", **IN_PLACE).refused(f"failed on {first}", "apt-get .* ended with 100", f"{first} is back in service", f"{second} was not touched")
         fleet.healthy()
     assert fleet.suspended() == []
-    offer(fleet, 4)
-    with fleet.load("mended", RATE):
-        fleet.play("patch", **IN_PLACE).succeeded()
-    assert installed(fleet) == {"4"}
 
 
 def test_a_run_that_was_killed_with_a_host_out_of_service_is_finished_by_the_next(fleet: System) -> None:
-    """Killed while the first host reboots: the other serves, Auto Scaling leaves both alone, and the same command brings the host back."""
-    hosts = set(versions(fleet))
+    """With the update mended. Killed while the first host is upgraded or reboots: the other serves, Auto Scaling leaves both alone, and the same command
+    brings that host back and patches the other."""
+    offer(fleet, 4)
+    hosts, before = set(versions(fleet)), begun(fleet)
     with fleet.load("killed", RATE):
-        patch = fleet.start("patch", **IN_PLACE, patch_packages="none", patch_reboot="always")
+        patch = fleet.start("patch", **IN_PLACE)
         wait_for("a host out of service", lambda: "healthy" in fleet.targets().values() and len(fleet.targets()) == 1, 120, 0.2)
         kill(patch)
         assert fleet.suspended() != []
         done = fleet.play("patch", **IN_PLACE).succeeded()
         assert "back into service" in done.output
         fleet.healthy()
+    assert installed(fleet) == {"4"} and not begun(fleet) & before
     assert set(versions(fleet)) == hosts and fleet.suspended() == []
     assert fleet.play("patch", **IN_PLACE).succeeded().changed == 0

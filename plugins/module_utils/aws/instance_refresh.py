@@ -9,7 +9,6 @@ that does not serve when its warm-up ends, has the refresh rolled back while the
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws.common import code_of
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import Clock
 
 Document = dict[str, Any]
 ACTIVE = ("Pending", "InProgress", "Cancelling", "RollbackInProgress", "Baking")
@@ -198,14 +198,6 @@ def page(title: str, rows: Iterable[tuple[str, str]], check: bool) -> str:
 
 
 # ---- doing it
-
-
-@dataclass
-class Clock:
-    """Time as it passes; tests put another in."""
-
-    now: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass

@@ -99,7 +99,7 @@ RELEASE = Key(
             unit="percent",
         ),
         "alarms": Key(
-            "With `blue_green`: names of CloudWatch alarms that must not ring while the traffic is shifted.",
+            "Names of CloudWatch alarms that must not ring while the traffic is shifted (`blue_green`), nor while the fleet's hosts are replaced (patch.yml).",
             type="list",
             default=[],
             maximum=20,

@@ -12,7 +12,8 @@ from typing import Any
 import botocore.session
 import pytest
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import instance_refresh
-from ansible_collections.flotilla.ec2.plugins.module_utils.aws.instance_refresh import Clock, RefreshError, Rollout
+from ansible_collections.flotilla.ec2.plugins.module_utils.aws.instance_refresh import RefreshError, Rollout
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import Clock
 from botocore.stub import ANY, Stubber
 
 GROUP, TEMPLATE, REFRESH, TARGETS = "hello-local-web", "lt-1", "refresh-1", "arn:aws:elasticloadbalancing:web"
