@@ -6,9 +6,12 @@ import base64
 from typing import Any
 
 import moto.ec2.utils as utils
+from moto.core.responses import ActionResult
 from moto.core.types import Base64EncodedString
+from moto.ec2.exceptions import InvalidLaunchTemplateVersionNotFound
 from moto.ec2.models import launch_templates, tags
 from moto.ec2.models.instances import InstanceBackend, MetadataOptions
+from moto.ec2.responses.launch_templates import LaunchTemplates
 
 
 def _nat_gateway_tags() -> None:
@@ -84,6 +87,47 @@ def _template_profile() -> None:
     InstanceBackend.run_instances = run_instances
 
 
+def _template_versions() -> None:
+    """DeleteLaunchTemplateVersions, which moto lacks: versions go but for the default one, and no number is given twice."""
+    template, describe = launch_templates.LaunchTemplate, launch_templates.LaunchTemplate.get_version
+
+    def get_version(self: Any, number: Any) -> Any:
+        if not str(number).isdigit():
+            return describe(self, number)
+        found = next((one for one in self.versions if one.number == int(number)), None)
+        if found is None:
+            raise InvalidLaunchTemplateVersionNotFound(template_id=self.id, version=str(number))
+        return found
+
+    def create_version(self: Any, data: dict[str, Any], description: str) -> Any:
+        self.last_number = getattr(self, "last_number", 0) + 1
+        made = launch_templates.LaunchTemplateVersion(self, self.last_number, data, description)
+        self.versions.append(made)
+        return made
+
+    def delete(self: Any) -> ActionResult:
+        name, identifier = self._get_param("LaunchTemplateName"), self._get_param("LaunchTemplateId")
+        self.error_on_dryrun()
+        given = {"template_ids": [identifier]} if identifier else {"template_names": [name]}
+        (found,) = self.ec2_backend.describe_launch_templates(**given)
+        gone, kept = [], []
+        for number in self._get_param("Versions", []):
+            row = {"LaunchTemplateId": found.id, "LaunchTemplateName": found.name, "VersionNumber": int(number)}
+            version = next((one for one in found.versions if one.number == int(number)), None)
+            if version is None:
+                kept.append({**row, "ResponseError": {"Code": "launchTemplateVersionDoesNotExist", "Message": f"Version {number} does not exist"}})
+            elif found.is_default(version):
+                kept.append({**row, "ResponseError": {"Code": "unexpectedError", "Message": "The default version cannot be deleted"}})
+            else:
+                found.versions.remove(version)
+                gone.append(row)
+        return ActionResult({"SuccessfullyDeletedLaunchTemplateVersions": gone, "UnsuccessfullyDeletedLaunchTemplateVersions": kept})
+
+    template.get_version, template.create_version = get_version, create_version  # type: ignore[method-assign]
+    template.default_version = lambda self: self.get_version(self.default_version_number)  # type: ignore[method-assign]
+    LaunchTemplates.delete_launch_template_versions = delete  # type: ignore[attr-defined]
+
+
 def _volume_snapshot() -> None:
     """A volume that was made from no snapshot has an empty SnapshotId in DescribeVolumes; moto leaves it out, and modules read it."""
     from moto.ec2.models.elastic_block_store import Volume
@@ -104,4 +148,5 @@ def apply() -> None:
     _template_user_data()
     _template_security_groups()
     _template_profile()
+    _template_versions()
     _volume_snapshot()

@@ -124,11 +124,12 @@ class AmiPlane(Plane):
     def fill(self, image: Any, instance: Any, restart: bool) -> None:
         """ "By default, when Amazon EC2 creates the new AMI, it reboots the instance so that it can take snapshots"; the API says `running` meanwhile."""
         engine, guest, ec2 = self.cloud.engine, self.cloud.container_name(instance.id), self.cloud.planes["ec2"]
-        stopped = restart and instance.state == "running"
+        running = instance.state == "running"
         try:
-            if stopped:
+            if running:  # it stands still meanwhile, and nobody shall take it for lost
                 with ec2.lock:  # type: ignore[attr-defined]
                     ec2.busy.add(instance.id)  # type: ignore[attr-defined]
+            if running and restart:
                 engine.stop(guest, 20)
             engine.commit(guest, self.tag(image.id))
             engine.copy_out(guest, STORE, engine.volume(self.tag(image.id)), self.cloud.image("edge"))
@@ -138,8 +139,9 @@ class AmiPlane(Plane):
             log.exception("image %s", image.id)
             image.state = "failed"
         finally:
-            if stopped:
+            if running and restart:
                 engine.start(guest)
+            if running:
                 with ec2.lock:  # type: ignore[attr-defined]
                     ec2.busy.discard(instance.id)  # type: ignore[attr-defined]
             self.filling.discard(image.id)

@@ -241,3 +241,25 @@ def test_a_vpc_is_a_network_with_a_resolver(it: Bed) -> None:
     assert resolver["address"] == "10.1.0.2"
     it.cloud.publish("database.example", "10.1.0.77")
     assert "10.1.0.77 database.example\n" in it.engine.executed[-1][2]
+
+
+def test_versions_of_a_template_go_but_for_the_default_one_and_keep_their_numbers(it: Bed) -> None:
+    """ "You can't delete the default version of a launch template" (DeleteLaunchTemplateVersions)."""
+    it.ec2.create_launch_template(LaunchTemplateName="hosts", LaunchTemplateData={"ImageId": IMAGE})
+    for kind in ("t3.small", "t3.medium"):
+        it.ec2.create_launch_template_version(LaunchTemplateName="hosts", LaunchTemplateData={"ImageId": IMAGE, "InstanceType": kind})
+    it.ec2.modify_launch_template(LaunchTemplateName="hosts", DefaultVersion="2")
+    answer = it.ec2.delete_launch_template_versions(LaunchTemplateName="hosts", Versions=["1", "2", "9"])
+    assert [one["VersionNumber"] for one in answer["SuccessfullyDeletedLaunchTemplateVersions"]] == [1]
+    codes = {one["VersionNumber"]: one["ResponseError"]["Code"] for one in answer["UnsuccessfullyDeletedLaunchTemplateVersions"]}
+    assert codes == {2: "unexpectedError", 9: "launchTemplateVersionDoesNotExist"}
+    made = it.ec2.create_launch_template_version(LaunchTemplateName="hosts", LaunchTemplateData={"ImageId": IMAGE})["LaunchTemplateVersion"]
+    assert made["VersionNumber"] == 4
+
+    def type_of(version: str) -> str:
+        (found,) = it.ec2.describe_launch_template_versions(LaunchTemplateName="hosts", Versions=[version])["LaunchTemplateVersions"]
+        return str(found["LaunchTemplateData"].get("InstanceType"))
+
+    assert (type_of("$Default"), type_of("3"), type_of("$Latest")) == ("t3.small", "t3.medium", "None")
+    it.ec2.delete_launch_template_versions(LaunchTemplateName="hosts", Versions=["3", "4"])
+    it.ec2.delete_launch_template(LaunchTemplateName="hosts")
