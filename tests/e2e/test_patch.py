@@ -96,13 +96,10 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 
 def test_what_is_wrong_is_refused_and_nothing_is_changed(fleet: System) -> None:
-    """Unknown fleet, way and packages; checkpoints that go down; an alarm that does not exist; a fleet that is up to date has nothing done to it."""
+    """An unknown way; an alarm that does not exist; too few healthy hosts. A fleet that is up to date has nothing done to it."""
     before = versions(fleet)
-    fleet.play("patch", fleet="wep").refused("did you mean 'web'")
     fleet.play("patch", fleet="web", how="in-place").refused("did you mean 'in_place'")
-    fleet.play("patch", **IN_PLACE, patch_packages="some").refused("security, all, none")
-    fleet.play("patch", **REFRESH, patch_checkpoints=[50, 25]).refused("not percentages in ascending order", "Nothing was changed")
-    fleet.play("patch", **REFRESH, patch_alarms=["none"]).refused("there is no alarm none")
+    fleet.play("patch", **REFRESH, patch_alarms=["none"]).refused("there is no alarm none", "Nothing was changed")
     rebooting = {**IN_PLACE, "patch_packages": "none", "patch_reboot": "always"}
     fleet.play("patch", **rebooting, patch_min_healthy=2).refused("1 healthy hosts of web would be left", "scale.yml")
     done = fleet.play("patch", **REFRESH).succeeded()
@@ -119,9 +116,8 @@ def test_hosts_that_cannot_be_made_bring_the_old_version_back(fleet: System) -> 
     assert set(versions(fleet)) == before and refreshes(fleet) == [] and group(fleet)["LaunchTemplate"]["Version"] == "$Latest"
     with fleet.load("failing", RATE), no_bundle(fleet):
         began = time.monotonic()
-        run = fleet.play("patch", **REFRESH).refused("did not become a host", "the boot bundle .* cannot be read: .*404", "was rolled back", "2 on version")
+        fleet.play("patch", **REFRESH).refused("did not become a host", "the boot bundle .* cannot be read: .*404", "was rolled back", "2 on version")
         say(f"failed and rolled back after {time.monotonic() - began:.0f} s")
-    assert "FAILED" not in run.output.upper().split("PLAY RECAP")[0] or "rolled back" in run.output
     assert refreshes(fleet)[0]["Status"] == "RollbackSuccessful"
     assert set(versions(fleet)) == before and set(versions(fleet).values()) == old
     assert {group(fleet)["LaunchTemplate"]["Version"]} == old, "a new host would be of the version that works"
@@ -164,8 +160,7 @@ def test_a_killed_refresh_is_taken_up_and_ends_with_every_host_new(fleet: System
     assert group(fleet)["LaunchTemplate"]["Version"] == "$Latest"
     again = fleet.play("patch", **REFRESH).succeeded()
     assert again.changed == 0 and len(refreshes(fleet)) == 3
-    for verb in ("provision", "configure"):
-        assert fleet.play(verb).succeeded().changed == 0
+    assert fleet.play("provision").succeeded().changed == 0
 
 
 def test_packages_and_reboots_in_place(fleet: System) -> None:
