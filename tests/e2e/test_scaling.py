@@ -68,7 +68,8 @@ def container_of(host: str) -> str:
 def measured(system: System, hosts: set[str]) -> Iterator[list[float]]:
     """The moment (seconds since 1970) around a block from which the CPU of these hosts, on average, was above the target: that of the last look at or
     below it, so that the breach is not dated too late."""
-    engine, containers, over, breached = docker.from_env().api, [container_of(host) for host in hosts], threading.Event(), []
+    engine, containers, over = docker.from_env().api, [container_of(host) for host in hosts], threading.Event()
+    breached: list[float] = []
 
     def used() -> float:
         return sum(float(engine.stats(one, stream=False, one_shot=True)["cpu_stats"]["cpu_usage"]["total_usage"]) for one in containers) / 1e9
