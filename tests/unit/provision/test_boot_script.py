@@ -145,6 +145,21 @@ def test_requests_are_signed_as_botocore_signs_them(script: ModuleType) -> None:
     assert ours.endswith(f"Signature={theirs.signature(string, request)}")
 
 
+def test_credentials_are_asked_for_once_a_minute(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    answers = {"iam/security-credentials/": "role\n", "iam/security-credentials/role": '{"Token": "t"}'}
+
+    def metadata(path: str) -> str:
+        asked.append(path)
+        return answers[path]
+
+    monkeypatch.setattr(script, "metadata", metadata)
+    aws = script.Aws("eu-central-1", "amazonaws.com", None)
+    assert aws.keys() == aws.keys() == {"Token": "t"} and asked == list(answers)
+    script.time.sleep(61)
+    assert aws.keys() == {"Token": "t"} and len(asked) == 4
+
+
 def test_before_anything_is_published_the_instance_waits(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     aws = Aws(None)
     assert booted(script, monkeypatch, aws) == 75
