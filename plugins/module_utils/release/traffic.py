@@ -9,6 +9,7 @@ your Application Load Balancer"): a share is not left before its first figures a
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -284,6 +285,10 @@ class Shift:
             if not isinstance(error, ReleaseError | api.botocore.exceptions.BotoCoreError | api.botocore.exceptions.ClientError):
                 raise
             return {"outcome": "stuck", "reason": str(error), "evidence": [], "steps": self.steps}
+        # Who has begun to leave meanwhile need not be told which colour serves.
+        with contextlib.suppress(ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError):
+            seen = api.target_health(self.elbv2, self.group)
+            self.part(host for host in self.hosts if seen.get(host, NOT_REGISTERED)["state"] in ("unused", "draining"))
         return {"outcome": "shifted", "reason": "", "evidence": [], "steps": self.steps}
 
     def breached(self, reason: str, evidence: list[str]) -> Document:

@@ -395,6 +395,13 @@ def test_a_host_that_leaves_the_new_colour_first_is_no_breach() -> None:
     assert paper.green == 100
 
 
+def test_a_host_that_leaves_in_the_middle_of_a_shift_has_departed_at_its_end() -> None:
+    paper = Paper()
+    made = leaving(paper, "i-2")
+    paper.states["blue"]["i-2"] = "draining"
+    assert made.run()["outcome"] == "shifted" and made.departed == ["i-2"]
+
+
 def test_a_target_that_somebody_took_out_is_a_breach_still() -> None:
     paper = Paper()
     paper.states["green"]["i-2"] = "draining"
