@@ -21,7 +21,7 @@ import pytest
 from tests.e2e.system import System, say, wait_for
 
 pytestmark = pytest.mark.e2e
-# A quarter of an hour: `make test-e2e STACK=fleet`.
+# Twenty minutes: `make test-e2e STACK=fleet`.
 BY_NAME = True
 BOOT_SECONDS = 45  # how long an instance tries before it has itself replaced; 600 in earnest
 RATE = 40
