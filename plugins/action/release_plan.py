@@ -93,13 +93,16 @@ class ActionModule(ReleaseAction):
             wanted = arguments["tag"] or arguments["revision"]
             to = {**image_to_deploy(region, service["image"], wanted), "number": None, "revision": arguments["revision"]}
             to["image"] = f"{outputs['registry']}/{service['image']}@{to['digest']}"
+        hosts = plan.hosts_of(variables["groups"], model["stack"]["name"], service["fleet"])
+        recent = newest_records(s3, outputs["bucket"], name, kept)
         return {
             "verb": arguments["verb"],
             "stack": model["stack"]["name"],
             "environment": model["environment"]["name"],
             "region": region,
             "service": service,
-            "hosts": plan.hosts_of(variables["groups"], model["stack"]["name"], service["fleet"]),
+            "hosts": hosts,
+            "strangers": plan.strangers(hosts, recent),
             "groups": [fleet["group"] for fleet in model["fleets"] if fleet["name"] == service["fleet"]],
             "outputs": outputs,
             "bucket": outputs["bucket"],
@@ -109,7 +112,7 @@ class ActionModule(ReleaseAction):
             "unfinished": unfinished,
             "numbers": kept,
             "configuration_before": (before or {}).get("configuration"),
-            "expected_seconds": history.expected(newest_records(s3, outputs["bucket"], name, kept), arguments["verb"]),
+            "expected_seconds": history.expected(recent, arguments["verb"]),
             "finished_before": (before or {}).get("outcome") in (None, "succeeded"),
             "to": to,
             "message": arguments["message"] or "",

@@ -46,6 +46,12 @@ def hosts_of(groups: dict[str, list[str]], stack: str, fleet: str) -> list[str]:
     return sorted(set(members) & set(groups.get(group_name("fleet", fleet), [])))
 
 
+def strangers(hosts: list[str], recent: list[Document]) -> list[str]:
+    """The hosts that none of the last releases knows: one of them that does not answer may be booting, any other is dead."""
+    known = {host for record in recent for host in record.get("hosts") or {}}
+    return [host for host in hosts if host not in known]
+
+
 def missing_tag(repository: str, tag: str | None, newest: list[Document], at: datetime) -> str:
     """The refusal of a tag that is not there, with the tags that are."""
     rows = [f"  {', '.join(one['tags'])} (pushed {records.age(one['pushed_at'], at)} ago)" for one in newest[:10]]

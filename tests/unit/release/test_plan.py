@@ -36,6 +36,13 @@ def request(**more: Any) -> dict[str, Any]:
     } | more  # fmt: skip
 
 
+def test_a_host_that_a_release_knows_is_not_booting() -> None:
+    """Records of runs that were refused, or were cut short, name no hosts."""
+    recent = [{"hosts": {"i-1": {"outcome": "released"}}}, {"hosts": None}, {}, {"hosts": {"i-2": {"outcome": "failed"}}}]
+    assert plan.strangers(["i-1", "i-2", "i-3"], recent) == ["i-3"]
+    assert plan.strangers(["i-1"], []) == ["i-1"]
+
+
 def test_a_new_digest_is_the_next_number_canary_first() -> None:
     made = plan.make(request(), {name: host() for name in ("i-1", "i-2", "i-3", "i-4")})
     assert made.problems == []
