@@ -119,7 +119,8 @@ def test_hosts_that_cannot_be_made_bring_the_old_version_back(fleet: System) -> 
         fleet.play("patch", **REFRESH).refused("did not become a host", "the boot bundle .* cannot be read: .*404", "was rolled back", "2 on version")
         say(f"failed and rolled back after {time.monotonic() - began:.0f} s")
     assert refreshes(fleet)[0]["Status"] == "RollbackSuccessful"
-    assert set(versions(fleet)) == before and set(versions(fleet).values()) == old
+    wait_for("the end of what was launched meanwhile", lambda: set(versions(fleet)) == before, 60)
+    assert set(versions(fleet).values()) == old
     assert {group(fleet)["LaunchTemplate"]["Version"]} == old, "a new host would be of the version that works"
     assert fleet.play("provision").succeeded().changed == 0
     fleet.healthy()
@@ -139,7 +140,7 @@ def test_an_alarm_brings_the_old_version_back(fleet: System) -> None:
         log = next(fleet.build.glob(f"{fleet.runs:02d}-patch-killed.log")).read_text()
         assert "shop-failures" in log and "was rolled back" in log
         fleet.play("patch", **REFRESH, patch_alarms=["shop-failures"]).refused("alarm shop-failures rings: five checkouts have failed")
-    assert versions(fleet) == before
+    wait_for("the end of what was launched meanwhile", lambda: versions(fleet) == before, 60)
     cloudwatch.delete_alarms(AlarmNames=["shop-failures"])
 
 
