@@ -857,10 +857,11 @@ def start_current(service: dict[str, Any], deadline: float) -> bool:
         replace_link(link, f"releases/{number}")
         unit = f"flotilla-{instance}.service"
         replace_link(SYSTEM_UNITS / unit, str(link / unit))
+        replace_link(SYSTEM_UNITS / "multi-user.target.wants" / unit, f"../{unit}")  # as a release does it: files are the same on all hosts
         if pointer.get("colour"):
             (CONFIGURATION / service["name"]).mkdir(parents=True, exist_ok=True)
             (CONFIGURATION / service["name"] / "live").write_text(f"{instance}\n", encoding="utf-8")
-        for command in (["daemon-reload"], ["enable", "--quiet", unit], ["restart", "--no-block", unit]):
+        for command in (["daemon-reload"], ["restart", "--no-block", unit]):
             subprocess.run(["systemctl", *command], check=True, stdin=subprocess.DEVNULL)
         began = time.monotonic()
         answered = wait_for_answer(service, f"flotilla-{instance}", facts_of(release).get("port"), deadline)

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import boot
 from ansible_collections.flotilla.ec2.plugins.module_utils.service import bundle
+from ansible_collections.flotilla.ec2.plugins.module_utils.service.layout import Layout
 from ansible_collections.flotilla.ec2.plugins.modules import host_files, service_info
 
 SOURCE = Path(__file__).resolve().parents[3] / "roles" / "host_baseline" / "files" / "host.py"
@@ -257,6 +258,13 @@ def booted(tmp_path: Path, helper: ModuleType, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_release_that_the_pointer_names_is_started(booted: Any) -> None:
     assert booted(1) == (True, ["releases/1"])
+
+
+def test_the_host_starts_it_when_it_boots_by_the_same_link_as_after_a_release(booted: Any, tmp_path: Path) -> None:
+    booted(1)
+    layout = Layout("web", tmp_path / "peer")
+    layout.enable()
+    assert os.readlink(tmp_path / "units/multi-user.target.wants/flotilla-web.service") == os.readlink(layout.wanted) == "../flotilla-web.service"
 
 
 def test_without_a_release_nothing_is_started(booted: Any) -> None:
