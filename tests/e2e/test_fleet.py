@@ -248,7 +248,8 @@ def test_a_release_that_begins_while_the_fleet_grows_or_shrinks_is_on_every_host
         api.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=2)
         leaving = wait_for("two that leave", lambda: {one for one, state in system.targets().items() if state != "healthy"}, 30, 0.1)
         run = system.play("deploy", release_tag=tags[now]).succeeded()
-        assert all(f"{host}  its Auto Scaling group is ending it" in run.output for host in leaving), run.output[-6000:]
+        # Why it leaves depends on how far it is: its group is ending it, or the instance is shutting down.
+        assert all(re.search(rf"leaves +{host}  \S", run.output) for host in leaving), run.output[-6000:]
         assert leaving.isdisjoint(system.result()["hosts"])
         wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
         system.healthy()
