@@ -373,7 +373,8 @@ def test_which_release_bars_the_way() -> None:
     failed, gone_back_from = record(4, "failed"), record(5, "succeeded")
     found = plan.barring({"number": 3}, [gone_back_from, failed, record(2, "succeeded"), {}])
     assert found and found["number"] == 4
-    assert plan.barring({"number": 3}, [gone_back_from, record(4, "failed", migration={"outcome": "failed"}), record(2, "succeeded", irreversible=None)]) is None
+    harmless = [record(4, "failed", migration={"outcome": "failed"}), record(2, "succeeded", irreversible=None)]
+    assert plan.barring({"number": 3}, [gone_back_from, *harmless]) is None
 
 
 def test_two_colours_do_not_go_with_what_cannot_be_undone() -> None:

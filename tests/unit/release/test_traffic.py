@@ -476,8 +476,9 @@ def judged(outcome: dict[str, Any], ends: dict[str, dict[str, Any]], **given: An
 
 
 def test_a_release_that_has_all_the_traffic_has_succeeded() -> None:
-    ends = {host: {"running": 4} for host in HOSTS}
+    ends = {host: {"running": 4, "seconds": 3.1, "steps": {"start": 3.0}} for host in HOSTS}
     found = judged({"outcome": "shifted", "steps": [{"share": 100, "seconds": 4.0}]}, ends)
+    assert found["hosts"] == found["result"]["hosts"] == {host: {"outcome": "released", "seconds": 3.1, "steps": {"start": 3.0}} for host in HOSTS}
     assert found["outcome"] == "succeeded" and found["phases"] == {"look": 1.0, "roll": 9.0, "100 %": 4.0}
     assert "on release 4 (v4), green: 2 hosts in 10 s, all healthy. blue stays warm" in found["result"]["message"]
 
