@@ -31,10 +31,10 @@ def tasks(output: str) -> dict[str, float]:
 def overhead(hosts: dict[str, Any], settle: float) -> float | None:
     """How much longer than it must a host was released, in percent of its floor: drain, start until the app answers, and the time for which it must stay
     healthy. A new target is healthy with its first good check, which may come at once, so that none is in the floor."""
-    rows = [row for row in hosts.values() if row.get("seconds") and "start" in (row.get("steps") or {})]
+    rows = [row for row in hosts.values() if row.get("seconds") and {"drain", "start"} <= set(row.get("steps") or {})]
     if not rows:
         return None
-    floors = [row["steps"].get("drain", 0.0) + row["steps"]["start"] + settle for row in rows]
+    floors = [row["steps"]["drain"] + row["steps"]["start"] + settle for row in rows]
     return round(100 * (sum(row["seconds"] for row in rows) / sum(floors) - 1), 1)
 
 
