@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -27,7 +28,24 @@ IMAGES = {
     "ami-0f10711a00000012": ("debian-12-amd64-flotilla", "guest"),
     "ami-0f10711a00000013": ("debian-13-amd64-flotilla", "guest13"),
 }
+# systemd, its login manager and containerd of a guest take seven of root's inotify instances; the kernel's default is 128 for all of the machine.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_PER_GUEST, INOTIFY_ENOUGH = 7, 1024
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
+
+
+def inotify_instances() -> int:
+    """How many inotify instances a user of this machine may have."""
+    return int(INOTIFY.read_text(encoding="ascii"))
+
+
+def crowded() -> str:
+    """What makes guests fail on a machine that has many of them, and its fix; an empty text where that is not so."""
+    limit = inotify_instances()
+    if limit >= INOTIFY_ENOUGH:
+        return ""
+    room = f"fs.inotify.max_user_instances={limit} is enough for about {limit // INOTIFY_PER_GUEST} guests, those of all clouds together"
+    return f"; {room}; fix: sudo sysctl -w fs.inotify.max_user_instances={INOTIFY_ENOUGH}"
 
 
 class Ec2Plane(Plane):
@@ -41,6 +59,7 @@ class Ec2Plane(Plane):
         self.turns: dict[str, threading.Lock] = {}  # of instances, to change the container
         self.busy: set[str] = set()  # instances of which a thread changes the container now
         self.booted: set[str] = set()  # instances that have had a container
+        self.restarting: dict[str, int] = {}  # instance → how often its guest was seen between two starts
         self.stopping = threading.Event()
         self.consoles: dict[str, str] = {}  # of instances, as they were last read
         self.thread: threading.Thread | None = None
@@ -242,7 +261,14 @@ class Ec2Plane(Plane):
     def observe(self) -> None:
         """An instance whose container has ended is `stopped`: it shut itself down or its host failed."""
         running = self.settled()
-        alive = {one["Labels"].get("flotilla.instance") for one in self.cloud.engine.mine() if one["State"] in ("running", "paused", "restarting", "created")}
+        guests = {one["Labels"].get("flotilla.instance"): one["State"] for one in self.cloud.engine.mine()}
+        alive = {identifier for identifier, state in guests.items() if state in ("running", "paused", "restarting", "created")}
+        self.restarting = {one.id: self.restarting.get(one.id, 0) + (guests.get(one.id) == "restarting") for one in running}
+        for instance in running:
+            # Once may be a reboot from within.
+            if guests.get(instance.id) == "restarting" and self.restarting[instance.id] == 2:
+                name = self.container(instance)
+                log.warning("instance %s: its guest restarts instead of running; `docker logs %s` says why%s", instance.id, name, crowded())
         for instance in running:
             with self.lock:
                 busy = instance.id in self.busy

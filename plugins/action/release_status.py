@@ -24,6 +24,7 @@ class ActionModule(ReleaseAction):
         outputs: dict[str, Any] = (api.read_parameter(ssm, f"{root}/outputs") or ({}, 0))[0]
         groups = api.auto_scaling_groups(api.client("autoscaling", region), [fleet["group"] for fleet in model["fleets"]])
         held = api.read_parameter(ssm, f"{root}/lock")
+        lifecycle = {host: state for group in groups.values() for host, state in group["instances"].items()}
         services = {}
         for service in model["services"]:
             name = service["name"]
@@ -37,6 +38,7 @@ class ActionModule(ReleaseAction):
                 "pointer": pointer[0] if pointer else None,
                 "hosts": [host for host in plan.hosts_of(variables["groups"], model["stack"]["name"], service["fleet"]) if host in seen],
                 "targets": api.target_health(elbv2, target_group) if target_group else None,
+                "leaving": {host: state for host, state in lifecycle.items() if state.startswith("Terminat")},
                 "instance": instance,
                 "colours": {
                     colour: {"instance": one["instance"], "live": colour == live, "percent": colours.percent(weights, groups_made.get(one["instance"], ""))}

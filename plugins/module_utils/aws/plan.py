@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -89,12 +90,21 @@ def fill(result: dict[str, Any], paths: Mapping[str, str], find: Callable[[str],
 def masked(value: Any) -> Any:
     """Parameters of a call as a plan may show them."""
     if isinstance(value, Mapping):
-        return {key: "(hidden)" if SECRET.search(str(key)) else masked(one) for key, one in value.items()}
+        return {key: _shown(str(key), one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [masked(one) for one in value]
     if isinstance(value, (bytes, bytearray)):
         return "(binary)"
     return value
+
+
+def _shown(key: str, value: Any) -> Any:
+    """One parameter; of user data, which is a page of base64, its size and sum."""
+    if SECRET.search(key):
+        return "(hidden)"
+    if key == "UserData" and isinstance(value, str):
+        return f"({len(value)} characters, sha256 {hashlib.sha256(value.encode()).hexdigest()[:12]})"
+    return masked(value)
 
 
 def _same_group(parameters: Mapping[str, Any], read: Callable[..., Any]) -> bool:

@@ -12,20 +12,22 @@ from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets impor
 
 
 def rows(services: dict[str, Document], seen: dict[str, Document]) -> dict[str, list[Document]]:
-    """Service → one row per host: {host, zone, unit, release, health, ok}."""
+    """Service → one row per host: {host, zone, unit, leaves, release, health, ok}. A host that its group is ending (`leaving`) is not wrong."""
     table: dict[str, list[Document]] = {}
     for name, service in services.items():
         pointer = service["pointer"]
         table[name] = []
         for host in service["hosts"]:
             view = seen[host]
+            leaves = host in service.get("leaving", {})
             known = (view.get("services") or {}).get(service.get("instance") or name) or {}
             target = None if service["targets"] is None else service["targets"].get(host, NOT_REGISTERED)
             table[name].append(
                 {
                     "host": host,
                     "zone": view.get("zone") or "",
-                    "unit": (known.get("unit") or ("active" if known.get("running") else "not running")) if view["reachable"] else "unreachable",
+                    "unit": "leaves" if leaves else _unit(known) if view["reachable"] else "unreachable",
+                    "leaves": leaves,
                     "release": known.get("release") if known.get("running") else None,
                     "health": sentence(target) if target else "no load balancer",
                     "ok": view["reachable"]
@@ -36,6 +38,10 @@ def rows(services: dict[str, Document], seen: dict[str, Document]) -> dict[str, 
                 }
             )
     return table
+
+
+def _unit(known: Document) -> str:
+    return str(known.get("unit") or ("active" if known.get("running") else "not running"))
 
 
 def problems(services: dict[str, Document], table: dict[str, list[Document]], suspended: dict[str, list[str]], holder: str | None) -> list[str]:
@@ -53,7 +59,7 @@ def problems(services: dict[str, Document], table: dict[str, list[Document]], su
                     f"{name}: {colour} has {one['percent']} % of the traffic, of a release that never ended. Fix: its command again, or rollback.yml{which}"
                 )
         silent = [row["host"] for row in table[name] if row["unit"] == "unreachable"]
-        wrong = [row["host"] for row in table[name] if not row["ok"] and row["host"] not in silent]
+        wrong = [row["host"] for row in table[name] if not row["ok"] and not row["leaves"] and row["host"] not in silent]
         if silent:
             found.append(f"{name}: {', '.join(silent)} did not answer. Fix: mend the host, or end the instance and let the Auto Scaling group replace it")
         if wrong:
@@ -95,7 +101,7 @@ def page(
         else:
             lines += ["", f"  {name}: never released"]
         for row in table[name]:
-            running = f"release {row['release']}" if row["release"] else "" if row["unit"] == "unreachable" else "no release"
+            running = f"release {row['release']}" if row["release"] else "" if row["unit"] in ("unreachable", "leaves") else "no release"
             lines.append(f"    {row['host']:<21}{row['zone']:<17}{row['unit']:<13}{running:<13}{row['health']}")
         if not table[name]:
             lines.append("    no host")

@@ -13,6 +13,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from local_cloud.planes import ec2
 from local_cloud.planes.metadata import Tokens
 from tests.unit.local_cloud.core_support import IMAGE, REGION, Bed, bed
 
@@ -106,6 +107,23 @@ def test_a_guest_that_is_frozen_still_runs(it: Bed) -> None:
     it.container(guest)["state"] = "paused"
     it.cloud.planes["ec2"].observe()
     assert it.state(guest) == "running"
+
+
+@pytest.mark.parametrize(("limit", "hint"), [(128, True), (1024, False)])
+def test_a_guest_that_restarts_instead_of_running_is_said_once_with_the_limit_that_it_may_have_met(
+    it: Bed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, limit: int, hint: bool
+) -> None:
+    guest = it.run()["InstanceId"]
+    monkeypatch.setattr(ec2, "inotify_instances", lambda: limit)
+    it.container(guest)["state"] = "restarting"
+    with caplog.at_level("WARNING", ec2.__name__):
+        it.cloud.planes["ec2"].observe()
+        assert not caplog.messages  # a reboot from within looks so for a moment
+        it.cloud.planes["ec2"].observe()
+        it.cloud.planes["ec2"].observe()
+    assert len(caplog.messages) == 1 and caplog.messages[0].startswith(f"instance {guest}: its guest restarts instead of running")
+    assert ("128 is enough for about 18 guests" in caplog.text) is hint
+    assert ("sudo sysctl -w fs.inotify.max_user_instances=1024" in caplog.text) is hint
 
 
 def test_a_volume_of_no_snapshot_says_so(it: Bed) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+
 import pytest
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import plan
 
@@ -25,6 +28,14 @@ def test_ids_are_filled_where_the_result_has_none():
 def test_secrets_are_hidden_in_a_plan():
     shown = plan.masked({"CreateSecret": {"Name": "n", "SecretString": "s3cret"}, "list": [{"MasterUserPassword": "p", "Body": b"x"}]})
     assert shown == {"CreateSecret": {"Name": "n", "SecretString": "(hidden)"}, "list": [{"MasterUserPassword": "(hidden)", "Body": "(binary)"}]}
+
+
+def test_user_data_is_shown_by_its_size_and_sum() -> None:
+    data = base64.b64encode(b"#cloud-config\n" * 100).decode()
+    shown = plan.masked({"CreateLaunchTemplateVersion": {"LaunchTemplateData": {"UserData": data, "ImageId": "ami-1"}}})
+    sha = hashlib.sha256(data.encode()).hexdigest()[:12]
+    assert shown["CreateLaunchTemplateVersion"]["LaunchTemplateData"] == {"UserData": f"({len(data)} characters, sha256 {sha})", "ImageId": "ami-1"}
+    assert plan.masked({"UserData": {"Value": data}}) == {"UserData": {"Value": data}}
 
 
 @pytest.mark.parametrize("operation", ["DescribeVpcs", "GetRole", "ListTagsForResource", "HeadBucket", "BatchGetImage"])

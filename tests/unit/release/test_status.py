@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import status
@@ -41,3 +42,26 @@ def test_traffic_of_a_release_that_never_ended_is_a_problem() -> None:
     found = {"web": service(10, 90)}
     (problem,) = status.problems(found, status.rows(found, seen()), {}, None)
     assert "blue has 10 % of the traffic, of a release that never ended" in problem and "rollback.yml" in problem
+
+
+def test_a_host_that_its_group_is_ending_is_told_and_wants_no_hand() -> None:
+    views = seen()
+    views["i-1"] = {"reachable": False, "zone": "a", "services": {}}
+    views["i-2"]["services"]["web-green"]["running"] = False
+    found = {"web": service(0, 100)}
+    found["web"]["targets"].pop("i-1")
+    found["web"]["leaving"] = {"i-1": "Terminating:Wait", "i-2": "Terminating"}
+    rows = status.rows(found, views)
+    assert [row["unit"] for row in rows["web"]] == ["leaves", "leaves"]
+    assert status.problems(found, rows, {}, None) == []
+    text = status.page("shop", "local", found, rows, {}, None, [], datetime.now(UTC), views)
+    assert "i-1                  a                leaves" in text and "no release" not in text
+
+
+def test_a_host_that_does_not_answer_and_stays_is_a_problem() -> None:
+    views = seen()
+    views["i-1"] = {"reachable": False, "zone": "a", "services": {}}
+    found = {"web": service(0, 100)}
+    found["web"]["leaving"] = {"i-2": "Terminating"}
+    (problem,) = status.problems(found, status.rows(found, views), {}, None)
+    assert problem.startswith("web: i-1 did not answer.")
