@@ -43,7 +43,11 @@ def test_what_lies_within_them_is_not(count: int) -> None:
 
 def test_the_fleet_and_the_number_are_named_or_asked_for() -> None:
     assert capacity.fleet_of({**MODEL, "fleets": [API]}, "") == API
-    for name, text in (("apo", "did you mean 'api'? Nothing was changed."), ("", "give -e fleet=api or client. Nothing was changed."), ("x", "'x' is no fleet of sums")):
+    for name, text in (
+        ("apo", "did you mean 'api'? Nothing was changed."),
+        ("", "give -e fleet=api or client. Nothing was changed."),
+        ("x", "'x' is no fleet of sums"),
+    ):
         with pytest.raises(ReleaseError, match=text.replace("?", r"\?")):
             capacity.fleet_of(MODEL, name)
     assert capacity.number("3") == 3
