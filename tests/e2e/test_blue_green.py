@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.system import System, say, wait_for
+from tests.e2e.system import LATENCY_PERCENT, System, say, wait_for
 
 pytestmark = pytest.mark.e2e
 BY_NAME = True
@@ -44,7 +44,8 @@ def tag(system: System) -> str:
         stack = plain()
         web = stack["services"]["web"]
         web["strategy"] = "blue_green"
-        web["release"] = {"healthy_deadline_seconds": 40, "min_healthy_seconds": 1, "bake_seconds": BAKE_SECONDS}
+        limits = {"max_latency_percent": LATENCY_PERCENT}  # the test of a slower release has the default of its own
+        web["release"] = {"healthy_deadline_seconds": 40, "min_healthy_seconds": 1, "bake_seconds": BAKE_SECONDS, **limits}
         return stack
 
     system.__dict__["stack_facts"] = coloured
