@@ -319,8 +319,9 @@ class Shift:
             try:
                 self.back()
                 break
-            except (api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
-                if self.clock.now() - seen > BLIND_SECONDS:
+            except (ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
+                # A rule that is not there any more will not come back.
+                if isinstance(error, ReleaseError) or self.clock.now() - seen > BLIND_SECONDS:
                     return {
                         "outcome": "stuck",
                         "reason": f"{reason}; and the traffic could not be put back: {error}",

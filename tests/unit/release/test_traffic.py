@@ -368,6 +368,20 @@ def test_a_share_that_the_api_refuses_takes_all_of_it_back() -> None:
     assert [weight for _, weight in paper.weights] == [10, 0]
 
 
+def test_a_rule_that_is_gone_is_told_and_not_waited_for() -> None:
+    paper = Paper()
+
+    def gone(RuleArns: list[str]) -> dict[str, Any]:  # noqa: N803
+        raise LookupError
+
+    def held() -> None:
+        if paper.green:
+            paper.describe_rules = gone  # type: ignore[method-assign]
+
+    outcome = shift(paper, held).run()
+    assert outcome["outcome"] == "stuck" and "does not exist. Fix: run provision.yml" in outcome["reason"] and paper.seconds < 65
+
+
 def test_errors_late_in_a_long_shift_are_seen_in_minutes() -> None:
     """Five of a hundred, after twenty minutes of good answers: of all of them they are one percent five minutes later only."""
     paper = Paper(error_rate=0.05, errors_from=1200.0)
