@@ -21,7 +21,8 @@ def fleet_of(model: Document, name: str) -> Document:
         return dict(fleets[name])
     near = difflib.get_close_matches(name, list(fleets), n=1)
     seen = f"{name!r} is no fleet of {model['stack']['name']}" if name else f"{model['stack']['name']} has several fleets, say which one"
-    raise ReleaseError(f"fleet: {seen}; {f'did you mean {near[0]!r}?' if near else 'give -e fleet=' + ' or '.join(sorted(fleets))}. Nothing was changed.")
+    hint = f"did you mean {near[0]!r}?" if near else f"give -e fleet={' or '.join(sorted(fleets))}."
+    raise ReleaseError(f"fleet: {seen}; {hint} Nothing was changed.")
 
 
 def number(given: str) -> int:

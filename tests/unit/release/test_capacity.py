@@ -39,7 +39,8 @@ def test_what_lies_within_them_is_not(count: int) -> None:
 
 def test_the_fleet_and_the_number_are_named_or_asked_for() -> None:
     assert capacity.fleet_of({**MODEL, "fleets": [API]}, "") == API
-    for name, text in (("apo", "did you mean 'api'?"), ("", "give -e fleet=api or client"), ("x", "'x' is no fleet of sums")):
+    nothing = "Nothing was changed."
+    for name, text in (("apo", f"did you mean 'api'? {nothing}"), ("", f"give -e fleet=api or client. {nothing}"), ("x", "'x' is no fleet of sums")):
         with pytest.raises(ReleaseError, match=text.replace("?", r"\?")):
             capacity.fleet_of(MODEL, name)
     assert capacity.number("3") == 3
