@@ -267,8 +267,7 @@ class Ec2Plane(Plane):
         for instance in running:
             # Once may be a reboot from within.
             if guests.get(instance.id) == "restarting" and self.restarting[instance.id] == 2:
-                name = self.container(instance)
-                log.warning("instance %s: its guest restarts instead of running; `docker logs %s` says why%s", instance.id, name, crowded())
+                log.warning("instance %s: its guest restarts instead of running%s", instance.id, crowded())
         for instance in running:
             with self.lock:
                 busy = instance.id in self.busy
