@@ -32,6 +32,7 @@ PLANES = {
     "elbv2": "ElbV2Plane",
     "autoscaling": "AutoScalingPlane",
     "scaling": "ScalingPlane",
+    "alarms": "AlarmsPlane",
 }
 
 

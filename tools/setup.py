@@ -28,6 +28,9 @@ COMMANDS = {"docker": "docker.io", "mmdebstrap": "mmdebstrap", "ssh": "openssh-c
 # mmdebstrap, run by a plain user, changes into a user namespace of several users with it.
 COMMANDS_OF_USERS = {"newuidmap": "uidmap"}
 ENGINE_PACKAGES = ["docker.io", "iptables"]
+# A guest takes about eight of the inotify instances that the kernel allows a user: with its own 128, the sixteenth guest on a machine does not boot.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_INSTANCES = 1024
 
 
 def requirements_digest() -> str:
@@ -172,6 +175,23 @@ def make_engine(phases: Phases) -> None:
             good, words = engine_answer()
     if not good:
         start_engine(phases)
+    make_limits(phases)
+
+
+def make_limits(phases: Phases) -> None:
+    """Enough inotify instances for all guests. Until the machine's next boot; who may not set it is told how."""
+    try:
+        allowed = int(INOTIFY.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return  # no Linux: the engine, and its limits, are elsewhere
+    if allowed >= INOTIFY_INSTANCES:
+        return
+    setting = f"fs.inotify.max_user_instances={INOTIFY_INSTANCES}"
+    try:
+        INOTIFY.write_text(str(INOTIFY_INSTANCES), encoding="ascii")
+        phases.say(f"    set   {setting}, until the next boot: {allowed} are enough for {allowed // 8} guests")
+    except OSError:
+        phases.say(f"    note  {allowed} inotify instances are enough for {allowed // 8} guests; for more: sudo sysctl -w {setting}")
 
 
 def main() -> int:

@@ -27,7 +27,8 @@ END_TO_END = "end to end "
 DATA_PLANES = "data planes"
 # The roles' tests: one cloud, on which those of hosts run beside those that speak to AWS's API alone.
 ROLE_CLOUD, ROLES, HOST_ROLES, ROLE_CLOUD_ENDS = "cloud of the roles", "roles", "roles of hosts", "end of the roles' cloud"
-HOST_SCENARIOS = ("docker_engine", "host_baseline", "service")
+# One after the other: what is patched are the hosts of docker_engine, and what becomes an image in the end is one of host_baseline.
+HOST_SCENARIOS = ("docker_engine", "host_baseline", "patch", "service")
 # What molecule notes of a run: kept here, not in the user's home, and cleared before each run - a killed one's says that its cloud still stands.
 MOLECULE = BUILD / "molecule" / "ephemeral"
 MEASURING = BUILD / "e2e" / "measuring.lock"

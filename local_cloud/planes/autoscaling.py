@@ -21,8 +21,10 @@ from moto.autoscaling import models
 from moto.autoscaling.exceptions import AutoscalingClientError
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.exceptions import EC2ClientError
 
 from .base import Plane
+from .ec2 import NO_CAPACITY
 from .instance_refresh import Refresher
 
 log = logging.getLogger(__name__)
@@ -309,23 +311,37 @@ class AutoScalingPlane(Plane):
         members = [state.instance for state in group.instance_states if state.instance.id not in self.leaving]
         version = self.refresher.version_for(group.name)
         new = [one.subnet_id for one in members if version and getattr(one, "launched_from", None) == version]
-        subnet = zone_for_launch(subnets, [one.subnet_id for one in members], new)
         tags = {**group.get_propagated_tags(), **group.instance_tags, models.ASG_NAME_TAG: group.name}
         template = {"LaunchTemplateId": group.ec2_launch_template.id, "Version": group.launch_template_version} if group.ec2_launch_template else None
-        reservation = group.ec2_backend.run_instances(
-            group.image_id,
-            1,
-            group.user_data,
-            group.security_groups,
-            instance_type=group.instance_type,
-            tags={"instance": tags},
-            launch_template=template,
-            launch_config=group.launch_config,
-            is_instance_type_default=False,
-            associate_public_ip=None,
-            region_name=group.region,
-            subnet_id=subnet,
-        )
+        difference = "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
+        why = cause or self.because(group) + f"{difference} from {present} to {present + 1}."
+        # "… attempts to launch new instances in the Availability Zone with the fewest instances. If the attempt fails, however, Amazon EC2 Auto Scaling
+        # attempts to launch the instances in another Availability Zone until it succeeds" (User Guide, "Auto Scaling group Availability Zone distribution").
+        while subnets:
+            subnet = zone_for_launch(subnets, [one.subnet_id for one in members], new)
+            try:
+                reservation = group.ec2_backend.run_instances(
+                    group.image_id,
+                    1,
+                    group.user_data,
+                    group.security_groups,
+                    instance_type=group.instance_type,
+                    tags={"instance": tags},
+                    launch_template=template,
+                    launch_config=group.launch_config,
+                    is_instance_type_default=False,
+                    associate_public_ip=None,
+                    region_name=group.region,
+                    subnet_id=subnet,
+                )
+                break
+            except EC2ClientError as error:
+                if error.code != NO_CAPACITY:
+                    raise
+                subnets.remove(subnet)
+                self.not_launched(group, subnet, why, str(error.message))
+        else:
+            return
         for instance in reservation.instances:
             instance.autoscaling_group = group
             self.launched[instance.id] = time.monotonic()
@@ -333,8 +349,6 @@ class AutoScalingPlane(Plane):
             group.instance_states.append(models.InstanceState(instance, "Pending", protected_from_scale_in=protected, autoscaling_group=group))
             if group.ec2_launch_template:
                 instance.launched_from = int(group.ec2_launch_template.get_version(group.launch_template_version).number)
-            difference = "an instance was started in response to a difference between desired and actual capacity, increasing the capacity"
-            why = cause or self.because(group) + f"{difference} from {present} to {present + 1}."
             self.record(group, instance, f"Launching a new EC2 instance: {instance.id}", why)
             log.info("group %s: launched %s in %s", group.name, instance.id, instance.placement.zone)
 
@@ -452,6 +466,16 @@ class AutoScalingPlane(Plane):
         activity = Activity(group.name, description, cause, instance.subnet_id, instance.placement.zone)
         self.under_way[instance.id] = activity
         self.activities[group.name] = [activity, *self.activities.get(group.name, [])][:KEPT]
+
+    def not_launched(self, group: Any, subnet: str, cause: str, message: str) -> None:
+        """Write down a launch that EC2 has refused; of many in a row, the first."""
+        zone = group.ec2_backend.get_subnet(subnet).availability_zone
+        activity = Activity(group.name, f"Launching a new EC2 instance.  Status Reason: {message}", cause, subnet, zone)
+        activity.show("Failed", 100, message)
+        known = self.activities.get(group.name, [])
+        if activity.facts["Description"] not in [one.facts["Description"] for one in known[:4]]:
+            log.info("group %s: nothing can be launched in %s", group.name, zone)
+            self.activities[group.name] = [activity, *known][:KEPT]
 
     def show(self, identifier: str, status: str, progress: int, message: str | None = None) -> None:
         """Say how far an instance's activity is."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models.instances import Instance, InstanceBackend, InstanceState
 from moto.ec2.responses.general import General
 
@@ -28,9 +29,10 @@ IMAGES = {
     "ami-0f10711a00000012": ("debian-12-amd64-flotilla", "guest"),
     "ami-0f10711a00000013": ("debian-13-amd64-flotilla", "guest13"),
 }
-# systemd, its login manager and containerd of a guest take seven of root's inotify instances; the kernel's default is 128 for all of the machine.
+# What of root's a guest takes, and what set-up sees to (tools/setup.py); the kernel's own number is 128, for all of the machine.
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
-INOTIFY_PER_GUEST, INOTIFY_ENOUGH = 7, 1024
+INOTIFY_PER_GUEST, INOTIFY_ENOUGH = 8, 1024
+NO_CAPACITY = "InsufficientInstanceCapacity"  # EC2 API Reference, "Server error codes"
 STATES = {"pending": 0, "running": 16, "shutting-down": 32, "terminated": 48, "stopping": 64, "stopped": 80}
 
 
@@ -72,6 +74,12 @@ class Ec2Plane(Plane):
         terminate, stop, start, reboot = Instance.terminate, Instance.stop, Instance.start, Instance.reboot
 
         def running(self: Any, *args: Any, **options: Any) -> Any:
+            subnet = options.get("subnet_id")
+            zone = self.get_subnet(subnet).availability_zone if subnet else ""
+            if zone in plane.zones_away():
+                kind = options.get("instance_type") or "the requested"
+                text = f"We currently do not have sufficient {kind} capacity in the Availability Zone you requested ({zone})."
+                raise EC2ClientError(NO_CAPACITY, f"{text} Our system will be working on provisioning additional capacity.")
             reservation = run(self, *args, **options)
             for instance in reservation.instances:
                 plane.launch(instance)
@@ -107,6 +115,11 @@ class Ec2Plane(Plane):
         General.get_console_output = get_console_output
         InstanceBackend.run_instances = running
         Instance.terminate, Instance.stop, Instance.start, Instance.reboot = terminating, stopping, starting, rebooting
+
+    def zones_away(self) -> set[str]:
+        """The zones in which nothing can be launched: a line each in the file zones-away of the cloud's state directory, for tests of a zone's end."""
+        file = self.cloud.settings.state / "zones-away"
+        return set(file.read_text(encoding="utf-8").split()) if file.is_file() else set()
 
     def container(self, instance: Any) -> str:
         return str(self.cloud.container_name(instance.id))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, processes
@@ -14,12 +16,12 @@ from ansible_collections.flotilla.ec2.plugins.plugin_utils.release import Releas
 POLL_SECONDS = 1.0
 
 
-def running(autoscaling: Any, ec2: Any, groups: list[str], known: list[str], wait_seconds: float, clock: Clock) -> list[str]:
-    """The instances of the groups that are not known and run, those that are still pending waited for."""
+def running(autoscaling: Any, ec2: Callable[[], Any], groups: list[str], known: list[str], wait_seconds: float, clock: Clock) -> list[str]:
+    """The instances of the groups that are not known and run, those that are still pending waited for. EC2 is asked when there are any."""
     deadline = clock.now() + wait_seconds
     while True:
         found = processes.newcomers(api.auto_scaling_groups(autoscaling, groups), known)
-        states = api.instance_states(ec2, found)
+        states = api.instance_states(ec2(), found) if found else {}
         pending = [host for host in found if states.get(host) == "pending"]
         if not pending or clock.now() >= deadline:
             return [host for host in found if states.get(host) == "running"]
@@ -32,8 +34,12 @@ class ActionModule(ReleaseAction):
     DOCUMENTATION = DOCUMENTATION
 
     def act(self, arguments: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        autoscaling, ec2 = (api.client(service, arguments["region"]) for service in ("autoscaling", "ec2"))
+        autoscaling = api.client("autoscaling", arguments["region"])
+        # Made when it is needed: to read the description of EC2's API takes longer than all the rest.
+        ec2 = functools.cache(lambda: api.client("ec2", arguments["region"]))
         hosts = running(autoscaling, ec2, arguments["groups"], arguments["known"], arguments["wait_seconds"], Clock())
+        if not arguments["departed"]:
+            return {"changed": False, "hosts": hosts}
         groups = api.auto_scaling_groups(autoscaling, arguments["groups"])
-        gone = processes.departed(groups, api.instance_states(ec2, arguments["known"]), arguments["known"])
+        gone = processes.departed(groups, api.instance_states(ec2(), arguments["known"]), arguments["known"])
         return {"changed": False, "hosts": hosts, "gone": gone}

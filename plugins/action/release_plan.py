@@ -95,6 +95,9 @@ class ActionModule(ReleaseAction):
             to["image"] = f"{outputs['registry']}/{service['image']}@{to['digest']}"
         hosts = plan.hosts_of(variables["groups"], model["stack"]["name"], service["fleet"])
         recent = newest_records(s3, outputs["bucket"], name, kept)
+        # What came after the current release was not successful, or was gone back from.
+        later = [one for one in kept[:-EXPECTED_FROM] if one > int((pointer or {}).get("number") or 0)]
+        older = [records.load(s3, outputs["bucket"], name, one) or {} for one in later]
         return {
             "verb": arguments["verb"],
             "stack": model["stack"]["name"],
@@ -117,6 +120,7 @@ class ActionModule(ReleaseAction):
             "to": to,
             "message": arguments["message"] or "",
             "irreversible": arguments["irreversible"],
+            "barring": None if arguments["past_irreversible"] else (plan.barring(pointer, [*older, *recent]) or {}).get("number"),
             "database": (model.get("database") or {}).get("identifier"),
         }
 
@@ -196,10 +200,7 @@ class ActionModule(ReleaseAction):
                 "unchanged": made.unchanged,
                 "minimum": made.minimum if request["from"] else 0,
                 "finish_record": made.unchanged and not request["finished_before"],
-                "ways_back": {
-                    host: {"action": "barred", "number": None} if final else plan.way_back(seen[host], made.number, request["from"])
-                    for host in {*made.acting, *rolling}
-                },
+                "ways_back": plan.ways_back(made, {*made.acting, *rolling}, final),
                 "text": text,
                 "given_up": request["unfinished"]["number"] if request["unfinished"] and int(request["unfinished"]["number"]) != made.number else None,
                 "record": self._record(request, made) | {key: value for key, value in noted.items() if value},

@@ -106,7 +106,8 @@ class ActionModule(ReleaseAction):
         try:
             span = (min(bar["from"] for bar in bars), time.time()) if bars else (time.time(), time.time())
             clients = (api.client(name, arguments["region"]) for name in ("elbv2", "cloudwatch"))
-            charts = figures.collect(*clients, story.get("target_groups") or {}, *span)
+            groups = report.by_release(story.get("target_groups") or {}, record, result.get("from"))
+            charts = figures.collect(*clients, groups, *span)
         except (api.ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError) as error:
             display.vv(f"no figures of the load balancer for the report: {error}")
         told = {**story, "record": record, "outcome": arguments["outcome"], "message": result.get("message"), "hosts": arguments["hosts"]}

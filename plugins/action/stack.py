@@ -10,6 +10,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.model import load
 from ansible_collections.flotilla.ec2.plugins.module_utils.stack.validate import StackError
+from ansible_collections.flotilla.ec2.plugins.plugin_utils import warm  # noqa: F401 - most playbooks begin with this action
 
 
 def plain(value: Any) -> Any:

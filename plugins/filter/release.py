@@ -49,7 +49,7 @@ def release_unprepared(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[s
 
 def _seconds(variables: Mapping[str, Any]) -> float | None:
     """From the first to the last thing done with a host, in seconds. To have been left for later is nothing done."""
-    rows = [variables.get(name) or {} for name in ("__release_drained", "__release_served")]
+    rows = [variables.get(name) or {} for name in ("__release_drained", "__release_activated", "__release_served")]
     done = [row for row in rows if row.get("at") and not row.get("postponed")]
     return round(max(row["at"] for row in done) - min(row["at"] - row.get("seconds", 0) for row in done), 1) if done else None
 
@@ -143,6 +143,7 @@ def _story(plan: Mapping[str, Any], hostvars: Mapping[str, Mapping[str, Any]]) -
         done = {step: dict(row) for step, name in DONE.items() if (row := hostvars[host].get(name)) and not row.get("skipped")}
         bars += report.bars_of(host, done)
     shifted = (control.get("__release_shifted") or {}).get("shift") or {}
+    bars += report.shares_of(shifted)
     return {"timeline": bars, "decisions": report.decisions(dict(plan), _ends(plan, hostvars), dict(shifted))}
 
 

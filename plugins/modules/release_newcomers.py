@@ -27,6 +27,10 @@ options:
     description: The region of the groups.
     type: str
     required: true
+  departed:
+    description: Whether to tell RV(gone), too. It takes EC2's word on every known host.
+    type: bool
+    default: true
   wait_seconds:
     description: How long to wait for instances that are pending. One that is pending still is not named then.
     type: int
@@ -46,7 +50,7 @@ EXAMPLES = r"""
 RETURN = r"""
 gone:
   description: Those of O(known) that their group is ending, or that are terminated.
-  returned: success
+  returned: when O(departed)
   type: list
   elements: str
 hosts:

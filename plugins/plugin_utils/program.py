@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ class ProgramAction(ActionBase):
         variables = (task_vars or {}).get("ansible_delegated_vars", {}).get(self._task.delegate_to) or task_vars or {}
         python = self._templar.template(constants.config.get_config_value("INTERPRETER_PYTHON", variables=variables))
         text = program(self.MODULE, params, bool(self._task.check_mode), self.UTILS)
-        outcome.update(answer(self._low_level_execute_command(command(python), in_data=text)))
+        outcome.update(answer(self._low_level_execute_command(command(python), in_data=text)), at=time.time())
         if os.getppid() != parent:
             os._exit(1)  # ansible-playbook was killed: to hand the outcome to nobody would take for ever
         return outcome

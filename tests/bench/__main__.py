@@ -2,7 +2,7 @@
 
     python -m tests.bench [--hosts 2,4,8] [--strategies rolling,blue_green] [--repeats 3] [--rate 25] [--write]
 
-The figures go to build/bench/results.json after each run; --write makes docs/performance.md and its chart of them.
+The figures go to build/bench/results.json after each run; --write makes docs/performance.md, its chart and performance.json of them.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ def measured(system: System, strategy: str, what: str, hosts: int, rate: int, va
         "outcome": result["outcome"],
         "phases": result.get("phases") or {},
         "tasks": figures.tasks(run.output),
+        "start_seconds": figures.starts(result["hosts"]),
         "overhead_percent": figures.overhead(result["hosts"], HEALTHY_SECONDS),
         "requests_sent": load["requests_sent"],
         "requests_failed": load["requests_failed"],
@@ -103,7 +104,9 @@ def main() -> int:
     finally:
         system.cloud("down")
     say("\n" + figures.table(document["runs"]))
+    say(f"overhead of a host over its floor: {figures.beyond(document['runs'])}")
     if options.write:
+        (ROOT / "docs" / "performance.json").write_text(json.dumps(figures.brief(document), indent=1) + "\n", encoding="utf-8")
         (ROOT / "docs" / "performance.md").write_text(figures.page(document), encoding="utf-8")
         (ROOT / "docs" / "performance.svg").write_text(figures.chart(document["runs"]), encoding="utf-8")
     return 0

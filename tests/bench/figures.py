@@ -16,6 +16,7 @@ KAMAL = {
     "rollback": {2: 6.0, 4: 7.6, 8: 9.2},
 }
 TASK = re.compile(r"^(.+?) -+ (\d+(?:\.\d+)?)s$", re.M)
+HEALTH = "Wait for health and shift the traffic"
 WIDTH, ROW = 760, 20
 
 
@@ -30,10 +31,10 @@ def tasks(output: str) -> dict[str, float]:
 def overhead(hosts: dict[str, Any], settle: float) -> float | None:
     """How much longer than it must a host was released, in percent of its floor: drain, start until the app answers, and the time for which it must stay
     healthy. A new target is healthy with its first good check, which may come at once, so that none is in the floor."""
-    rows = [row for row in hosts.values() if row.get("seconds") and "start" in (row.get("steps") or {})]
+    rows = [row for row in hosts.values() if row.get("seconds") and {"drain", "start"} <= set(row.get("steps") or {})]
     if not rows:
         return None
-    floors = [row["steps"].get("drain", 0.0) + row["steps"]["start"] + settle for row in rows]
+    floors = [row["steps"]["drain"] + row["steps"]["start"] + settle for row in rows]
     return round(100 * (sum(row["seconds"] for row in rows) / sum(floors) - 1), 1)
 
 
@@ -43,6 +44,33 @@ def medians(runs: Runs) -> dict[tuple[str, str, int], float]:
     for run in runs:
         groups.setdefault((run["strategy"], run["what"], run["hosts"]), []).append(run["seconds"])
     return {key: round(median(values), 1) for key, values in groups.items()}
+
+
+def starts(hosts: dict[str, Any]) -> float | None:
+    """Seconds from a host's order to start the service until the app has answered it (median of the hosts)."""
+    rows = [row["steps"]["start"] for row in hosts.values() if "start" in (row.get("steps") or {})]
+    return round(median(rows), 1) if rows else None
+
+
+def beyond(runs: Runs) -> str:
+    """The overhead of a host, in words."""
+    over = [run["overhead_percent"] for run in runs if run.get("overhead_percent") is not None]
+    return f"{median(over):.0f} % (median)" if over else "not measured"
+
+
+def without_health(runs: Runs) -> str:
+    """How long a deploy with two colours took but for the wait for the load balancer: `2 hosts 6.1 s, 8 hosts 11.5 s`."""
+    found: dict[int, list[float]] = {}
+    for run in runs:
+        if (run["strategy"], run["what"]) == ("blue_green", "deploy"):
+            waited = sum(seconds for name, seconds in run["tasks"].items() if name.endswith(HEALTH))
+            found.setdefault(run["hosts"], []).append(run["seconds"] - waited)
+    return ", ".join(f"{hosts} hosts {median(seconds):.1f} s" for hosts, seconds in sorted(found.items())) or "not measured"
+
+
+def brief(document: dict[str, Any]) -> dict[str, Any]:
+    """The document with the tasks that count: a tenth of a second or more."""
+    return {**document, "runs": [{**run, "tasks": {name: one for name, one in run["tasks"].items() if one >= 0.1}} for run in document["runs"]]}
 
 
 def table(runs: Runs) -> str:
@@ -91,28 +119,31 @@ def chart(runs: Runs) -> str:
 def page(document: dict[str, Any]) -> str:
     """docs/performance.md."""
     runs: Runs = document["runs"]
-    over = [run["overhead_percent"] for run in runs if run.get("overhead_percent") is not None]
     failed = sum(run["requests_failed"] for run in runs)
     sent = sum(run["requests_sent"] for run in runs)
     kinds = [(run["strategy"], run["what"], run["hosts"]) for run in runs]
     fewest = min(map(kinds.count, kinds), default=0)
-    beyond = f"{median(over):.0f} % (median)" if over else "not measured"
+    alone = [run["start_seconds"] for run in runs if run["what"] == "one by one" and run.get("start_seconds") is not None]
+    answers = f"{median(alone):.1f} s after its start was asked for" if alone else "not measured"
     return f"""# Performance
 
 Written by `make bench` ({document["when"]}, {document["machine"]}). Median seconds of commands (runs of each kind: {fewest}), ansible's own start included,
 on the same hosts with the same image under {document["rate"]} requests a second ({failed} of {sent} failed). `–`: not measured.
 Kamal's figures are of version 2.11 on this kind of machine; its load balancer has no health checks to wait for, ours
-({document["floor"]}) are part of each release.
+({document["floor"]}) are part of each release. A deploy with two colours but for its wait for them: {without_health(runs)}.
+Kamal's app was ready two seconds after its start and had 100 new connections a second; ours, started on one host alone, answers {answers}.
 
 {table(runs)}
 
 ![seconds](performance.svg)
 
-Overhead of a host over its floor (drain, start until the app answers, `min_healthy_seconds`): {beyond}. The load balancer's own check is in the overhead.
+Overhead of a host over its floor (drain, start until the app answers, `min_healthy_seconds`): {beyond(runs)}. The load balancer's own check is in the overhead.
 One host at a time each host costs its deregistration delay, which Kamal's proxy does not have: it is the larger part of those rows.
 With two colours all of the traffic goes over at once and unwatched here; a stack's `release.weights` and `bake_seconds` come on top.
 
 ## Where the time goes
+
+All of it as JSON: [performance.json](performance.json).
 
 {split(runs)}
 """

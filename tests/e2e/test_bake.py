@@ -41,6 +41,8 @@ echo "flotilla: $(find / -xdev -path /proc -prune -o -iname '*flotilla*' -not -p
 echo "history: $(find /root /home -name '.*history' -o -name .docker -o -name .aws)"
 echo "containers: $(ls /volume/containers; ls /volume/network; ls /volume/engine-id 2>/dev/null)"
 echo "images: $(ls /volume/image/overlay2/imagedb/content/sha256 | wc -l)"
+echo "own: $(ls /etc/docker/key.json /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /var/lib/dhcp/* 2>/dev/null)"
+echo "found: $(grep -rlF -e Port /etc/ssh) $(find /etc/ssh -name sshd_config)"
 echo "secret: $(grep -rlF -e "$SECRET" / --exclude-dir=proc --exclude-dir=sys 2>/dev/null)"
 echo "old names: $(grep -rlF -e "$OLD" / --exclude-dir=proc --exclude-dir=sys 2>/dev/null)"
 """
@@ -240,6 +242,7 @@ def test_nothing_of_a_machine_or_a_person_is_in_the_image(system: System, releas
     found = {name: what for name, _colon, what in (line.partition(": ") for line in done.stdout.splitlines())}
     assert int(found.pop("images")) >= 1
     assert found.pop("machine-id").strip() == "0"
+    assert found.pop("found").split().count("/etc/ssh/sshd_config") == 2, "what is there must be found"
     # The secret given to this very search is in its own environment alone, which lies below /proc.
     assert {name: what for name, what in found.items() if what.strip()} == {}, done.stdout
 
@@ -303,6 +306,21 @@ def test_an_image_that_is_gone_is_refused_until_another_is_baked_or_the_stack_wa
     assert system.play("provision").succeeded().changed == 1
     assert system.play("provision").succeeded().changed == 0
     system.healthy()
+
+
+def test_patch_brings_every_host_to_the_newest_image(system: System, released: dict[str, str]) -> None:
+    """By instance refresh, under load: the hosts that there were are replaced by such of the image; the second run changes nothing."""
+    before, image = set(system.instances()), pointer(system)["image"]
+    with system.load("patched", RATE):
+        began = time.monotonic()
+        done = system.play("patch", fleet="web", patch_warmup_seconds=45).succeeded()
+        say(f"both hosts are of the newest image after {time.monotonic() - began:.0f} s")
+        system.healthy()
+    hosts = system.instances()
+    assert done.changed == 1 and image in done.output
+    assert {facts["ImageId"] for facts in hosts.values()} == {image} and not before & set(hosts)
+    assert system.versions() == {"v2"}
+    assert system.play("patch", fleet="web").succeeded().changed == 0
 
 
 def test_destroy_takes_all_of_it(system: System, released: dict[str, str]) -> None:

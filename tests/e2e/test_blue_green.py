@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -71,6 +72,13 @@ def rule(system: System) -> dict[str, int]:
     """The weights of both colours."""
     weights = system.weights("web")
     return {"blue": weights["web"], "green": weights["web-green"]}
+
+
+def back_within(result: dict[str, Any]) -> float:
+    """The seconds in which all traffic was back once a limit was seen to be passed, as the release says."""
+    found = re.search(r"All traffic went back to blue (\d+\.\d+) s after that was seen; blue never stopped", result["message"])
+    assert found, result["message"]
+    return float(found[1])
 
 
 class Seen(list[tuple[float, str, int]]):
@@ -181,7 +189,7 @@ def test_a_release_that_answers_with_errors_is_put_back(system: System, tag: str
     assert run.code != 0
     result = system.result()
     assert (result["outcome"], result["exit_code"], result["needs_hand"]) == ("failed", 21, [])
-    assert "of its answers are 5xx" in result["message"] and "All traffic went back to blue" in result["message"]
+    assert "of its answers are 5xx" in result["message"] and back_within(result) < 1
     failed = seen.failed()
     assert failed and {version for _, version, _ in failed} == {"bad"}, "somebody else's request was lost"
     assert len(failed) < 0.25 * len([one for one in seen if failed[0][0] <= one[0] <= failed[-1][0]])
@@ -190,6 +198,18 @@ def test_a_release_that_answers_with_errors_is_put_back(system: System, tag: str
     assert system.containers() == before
     ask = "docker ps --all --quiet --filter name=flotilla-web-green"
     wait_for("the failed colour to end by itself", lambda: not any(system.on_host(host, ask) for host in before), 60)
+
+
+def test_the_page_of_a_release_that_was_put_back_tells_why_and_when(system: System, tag: str) -> None:
+    """The last one's: its reason first, a lane for each host and for the traffic, figures by release, and nothing from elsewhere."""
+    page = Path(system.result()["report"]).read_text()
+    assert page.index("of its answers are 5xx") < page.index("<h2>Timeline") < page.index("<h2>Requests") < page.index("<h2>Decisions")
+    assert "traffic: 10 %, " in page and all(f"{host}: start, " in page for host in system.instances())
+    for text in ("release 1 (blue)", f"release {system.result()['to']} (green)", "5xx answers a second", "The traffic went back: "):
+        assert text in page, text
+    assert "<script" not in page and "src=" not in page and "href=" not in page
+    record = system.newest_record()
+    assert all(row["seconds"] and row["steps"]["start"] for row in record["hosts"].values()), record["hosts"]
 
 
 def test_a_release_that_is_slower_is_put_back(system: System, tag: str) -> None:
@@ -206,6 +226,7 @@ def test_a_release_that_is_slower_is_put_back(system: System, tag: str) -> None:
     late = [when for when, version, _ in seen if version == "late"]
     say(f"{len(late)} of {len(seen)} requests were late, for {late[-1] - late[0]:.1f} s: {result['message'][:200]}")
     assert late[-1] - late[0] < 35, "it was put back at the end of the step only"
+    assert back_within(result) < 1
     assert rule(system) == {"blue": 100, "green": 0} and system.versions() == {"one"}
     assert system.containers() == before
 
@@ -224,7 +245,8 @@ def test_an_alarm_that_rings_puts_all_of_it_back(system: System, tag: str) -> No
             cloudwatch.set_alarm_state(AlarmName="lost-carts", StateValue="ALARM", StateReason="three carts were lost")
             rang = time.monotonic()
             wait_for("all of it with blue", lambda: rule(system)["green"] == 0, 10, 0.05)
-            say(f"back {time.monotonic() - rang:.1f} s after the alarm rang")
+            back = time.monotonic() - rang
+            say(f"back {back:.1f} s after the alarm rang")
             assert process.wait(120) != 0
         finally:
             if process.poll() is None:
@@ -234,6 +256,27 @@ def test_an_alarm_that_rings_puts_all_of_it_back(system: System, tag: str) -> No
     result = system.result()
     assert (result["outcome"], result["exit_code"], result["needs_hand"]) == ("failed", 21, [])
     assert "three carts were lost" in result["message"] and system.versions() == {"one"}
+    assert back_within(result) < 1 and back < 3, "alarms are looked at each second"
+
+
+def test_the_old_colour_is_stopped_when_the_stack_says_so_and_comes_back_for_a_rollback(system: System, tag: str) -> None:
+    """Ten seconds after the traffic has gone over, by the host itself; it is not started when the host boots; rollback starts it first, and nobody notices."""
+    stack = system.stack_facts()
+    stack["services"]["web"]["release"]["retire_after_seconds"] = 10
+    hosts, before = list(system.instances()), system.containers()
+    with asking(system, "retired") as seen:
+        deploy(system, tag, "brief", flotilla_stack=stack).succeeded()
+        over = time.monotonic()
+        assert system.containers() == before, "it was stopped at once"
+        ask = "docker ps --all --quiet --filter name='^flotilla-web$'; ls /etc/systemd/system/*.wants/flotilla-web.service 2>/dev/null"
+        wait_for("the old colour to end", lambda: not any(system.on_host(host, ask, check=False) for host in hosts), 60)
+        say(f"stopped {time.monotonic() - over:.0f} s after the release")
+        assert system.versions() == {"brief"} and set(system.instances()) == set(hosts), "a host was replaced"
+        system.play("rollback").succeeded()
+        time.sleep(1)
+    assert seen.failed() == []
+    assert rule(system) == {"blue": 100, "green": 0} and system.versions() == {"one"}
+    system.healthy()
 
 
 def test_a_deploy_killed_in_the_middle_is_finished_by_the_same_command(system: System, tag: str) -> None:
@@ -302,5 +345,6 @@ def test_a_release_killed_at_any_moment_is_finished_or_undone(system: System, ta
     assert seen.failed() == []
     assert system.versions() == {now if undone else f"kill-{kill}"}
     assert sorted(rule(system).values()) == [0, 100]
+    system.healthy(3)
     assert system.suspended() == []
     assert system.client("ssm").get_parameters(Names=["/flotilla/local/hello/lock"])["Parameters"] == []

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import re
 import subprocess
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -21,16 +24,17 @@ import pytest
 from tests.e2e.system import System, say, wait_for
 
 pytestmark = pytest.mark.e2e
-# Twenty minutes: `make test-e2e STACK=fleet`.
+# Half an hour: `make test-e2e STACK=fleet`.
 BY_NAME = True
 BOOT_SECONDS = 45  # how long an instance tries before it has itself replaced; 600 in earnest
 RATE = 40
-# A host that dies with requests in it: at this rate and some 20 ms an answer there is one, rarely two.
+# A host that dies with requests in it: at this rate and some 20 ms an answer there is one, rarely two. So many at most, and no more than are counted.
 IN_FLIGHT = 3
 BACK_SECONDS = 150.0
 # A frozen host takes connections and answers none: until its health checks have failed, requests are given to it. Of them there are few, because the load
 # balancer prefers the target with the fewest outstanding ones.
 HANGING = 20
+BOOT = "/flotilla/local/hello/fleets/web/boot"  # where the bundle is
 DEBIAN_13 = "ami-0f10711a00000013"
 TREE = """python3 - <<'END'
 import hashlib, json, os, pathlib
@@ -91,21 +95,69 @@ def log(system: System, host: str) -> str:
 
 def both_back(system: System, before: set[str], timeout: float = BACK_SECONDS) -> set[str]:
     """The newcomers, once two hosts are healthy again of which at least one is new."""
+    return all_back(system, before, 2, timeout)
+
+
+def all_back(system: System, before: set[str], count: int, timeout: float = BACK_SECONDS) -> set[str]:
+    """The newcomers, once so many hosts are healthy, and no others there, of which at least one is new."""
 
     def healthy() -> set[str]:
         states, hosts = system.targets(), set(system.instances())
         good = {host for host in hosts if states.get(host) == "healthy"}
-        return good - before if len(good) == 2 and hosts == good else set()
+        return good - before if len(good) == count and hosts == good else set()
 
-    return wait_for("two healthy hosts", healthy, timeout, 0.2)
+    return wait_for(f"{count} healthy hosts", healthy, timeout, 0.2)
+
+
+# Prints, until its input ends, when (seconds since 1970) and how many requests at most were at a time on the targets with these addresses, since the last
+# line of its input. HAProxy's smax counts from the first request that comes after it was cleared, scur those that were there before.
+COUNT = """
+import csv, io, select, socket, sys, time
+
+def ask(words):
+    with socket.socket(socket.AF_UNIX) as api:
+        api.connect("/run/haproxy.sock")
+        api.sendall(words.encode() + b"\\n")
+        return api.makefile().read()
+
+while True:
+    if select.select([sys.stdin], [], [], 0.1)[0]:
+        if not sys.stdin.readline():
+            break
+        ask("clear counters")
+    rows = [row for row in csv.DictReader(io.StringIO(ask("show stat").removeprefix("# "))) if row["addr"].rpartition(":")[0] in sys.argv[1:]]
+    print(time.time(), sum(max(int(row["scur"]), int(row["smax"])) for row in rows), flush=True)
+"""
 
 
 @contextlib.contextmanager
-def lost(system: System, name: str, most: int = IN_FLIGHT) -> Iterator[None]:
-    """A constant rate of requests, of which no more may fail than were on the host that is lost."""
-    with system.load(name, RATE, most):
-        time.sleep(1)
-        yield
+def lost(system: System, name: str, *hosts: str) -> Iterator[Callable[[Callable[[System, str], None]], None]]:
+    """A constant rate of requests around a block that calls what is yielded to lose these hosts, in a way. No more requests may fail than were on them."""
+    known, moments = system.instances(), list[float]()
+    command = ["docker", "exec", "-i", cloud_container(system, "-lb-"), "python3", "-uc", COUNT, *(known[host]["PrivateIpAddress"] for host in hosts)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as counter:
+
+        def lose(way: Callable[[System, str], None]) -> None:
+            assert counter.stdin
+            counter.stdin.write("from here on\n")
+            counter.stdin.flush()
+            time.sleep(0.3)
+            moments.append(time.time())
+            for host in hosts:
+                way(system, host)
+            moments.append(time.time())
+
+        try:
+            with system.load(name, RATE, IN_FLIGHT) as figures:
+                time.sleep(1)
+                yield lose
+        finally:
+            counted = [line.split() for line in counter.communicate(timeout=30)[0].splitlines()]
+    began, ended = moments
+    # What is told to end does so a little later.
+    under_way = max(int(count) for moment, count in counted if began - 0.2 <= float(moment) <= ended + 2)
+    say(f"{name}: {figures['requests_failed']} requests failed, {under_way} were under way at a time on what was lost")
+    assert figures["requests_failed"] <= under_way
 
 
 def terminated(system: System, host: str) -> None:
@@ -125,9 +177,9 @@ def test_a_lost_host_is_replaced_by_one_that_makes_itself(system: System, tags: 
     """Terminated, stopped, without power: the group launches another instance, and that serves without a command; its files equal its peer's."""
     before = system.instances()
     victim = sorted(before)[0]
-    with lost(system, loss.__name__):
+    with lost(system, loss.__name__, victim) as lose:
         began = time.monotonic()
-        loss(system, victim)
+        lose(loss)
         born = wait_for("another instance", lambda: set(system.instances()) - set(before), 120, 0.1)
         launched = time.monotonic()
         (newcomer,) = both_back(system, set(before))
@@ -271,7 +323,7 @@ def no_registry(system: System) -> Iterator[None]:
 
 
 def pointer(system: System) -> dict[str, str]:
-    value = system.client("ssm").get_parameter(Name="/flotilla/local/hello/fleets/web/boot")["Parameter"]["Value"]
+    value = system.client("ssm").get_parameter(Name=BOOT)["Parameter"]["Value"]
     return dict(json.loads(value))
 
 
@@ -297,11 +349,35 @@ def no_bundle(system: System) -> Iterator[None]:
         system.client("s3").put_object(**place, Body=good)
 
 
+@contextlib.contextmanager
+def wrong_checksum(system: System) -> Iterator[None]:
+    """A bundle whose own sum is the published one, and which holds a file that is not what its index says."""
+    named, ssm, s3 = pointer(system), system.client("ssm"), system.client("s3")
+    place = {"Bucket": named["bucket"], "Key": named["key"]}
+    good = s3.get_object(**place)["Body"].read()
+    other = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(good), mode="r:gz") as old, tarfile.open(fileobj=other, mode="w:gz") as new:
+        for entry in old:
+            data = old.extractfile(entry).read()  # type: ignore[union-attr]
+            data = data.replace(b"[", b"#", 1) if entry.name == "root/etc/systemd/journald.conf.d/50-flotilla.conf" else data
+            entry.size = len(data)
+            new.addfile(entry, io.BytesIO(data))
+    s3.put_object(**place, Body=other.getvalue())
+    changed = {**named, "sha256": hashlib.sha256(other.getvalue()).hexdigest()}
+    ssm.put_parameter(Name=BOOT, Value=json.dumps(changed), Overwrite=True)
+    try:
+        yield
+    finally:
+        s3.put_object(**place, Body=good)
+        ssm.put_parameter(Name=BOOT, Value=json.dumps(named), Overwrite=True)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
         pytest.param(corrupt_bundle, r"the boot bundle boot/web/\S+ has the checksum [0-9a-f]{64}, and [0-9a-f]{64} was published", id="corrupt"),
         pytest.param(no_bundle, r"the boot bundle s3://\S+ cannot be read: .*404", id="missing"),
+        pytest.param(wrong_checksum, r"/etc/systemd/journald\S+ in the boot bundle has the checksum [0-9a-f]{64} instead of [0-9a-f]{64}", id="checksum"),
         pytest.param(no_registry, r"cannot pull \S+ from the registry \S+: ", id="registry"),
     ],
 )
@@ -309,9 +385,9 @@ def test_an_instance_that_cannot_become_a_host_is_replaced_and_never_serves(syst
     """It says why on its console and in the log group; the fleet goes on serving, and is whole again once the fault is mended."""
     before = set(system.instances())
     victim, survivor = sorted(before)
-    with lost(system, fault.__name__):
+    with lost(system, fault.__name__, victim) as lose:
         with fault(system):
-            terminated(system, victim)
+            lose(terminated)
             (born,) = wait_for("another instance", lambda: set(system.instances()) - before, 60, 0.1)
             served: set[str] = set()
 
@@ -343,16 +419,101 @@ def test_an_engine_that_hangs_comes_back_while_its_containers_serve(system: Syst
 
 
 def test_a_zone_that_is_gone_leaves_the_other_serving_until_all_is_back(system: System, tags: dict[str, str]) -> None:
-    """Every host of one zone loses its power at once."""
+    """Of four hosts both of one zone lose their power at once, and nothing can be launched there: the other zone's serve, and there are four again."""
+    name, api = group(system)["AutoScalingGroupName"], system.client("autoscaling")
+    api.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=4)
+    system.healthy(4)
+    zones = {host: facts["Placement"]["AvailabilityZone"] for host, facts in system.instances().items()}
+    assert sorted(zones.values()) == ["eu-central-1a"] * 2 + ["eu-central-1b"] * 2
+    gone = [host for host, zone in zones.items() if zone == "eu-central-1a"]
+    away = system.settings.state / "zones-away"
+    try:
+        with lost(system, "zone", *gone) as lose:
+            began = time.monotonic()
+            away.write_text("eu-central-1a\n")
+            lose(powerless)
+            newcomers = all_back(system, set(zones), 4)
+            say(f"both hosts of a zone were replaced {time.monotonic() - began:.0f} s after they were lost")
+    finally:
+        away.unlink()
     hosts = system.instances()
-    zones = {host: facts["Placement"]["AvailabilityZone"] for host, facts in hosts.items()}
-    assert len(set(zones.values())) == 2
-    gone = [host for host, zone in zones.items() if zone == min(zones.values())]
-    with lost(system, "zone"):
-        for host in gone:
-            powerless(system, host)
-        both_back(system, set(hosts))
-    assert len(system.versions()) == 1
+    assert len(newcomers) == 2 and not set(gone) & set(hosts)
+    assert {facts["Placement"]["AvailabilityZone"] for facts in hosts.values()} == {"eu-central-1b"}
+    tried = [one for one in api.describe_scaling_activities(AutoScalingGroupName=name)["Activities"] if one["StatusCode"] == "Failed"]
+    assert tried and "eu-central-1a" in tried[0]["StatusMessage"]
+    assert len(system.versions(40)) == 1
+    api.set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=2)
+    wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
+    system.healthy()
+
+
+@contextlib.contextmanager
+def slowly(system: System, clients: int, seconds: int) -> Iterator[list[int]]:
+    """So many clients with one request of so many seconds after the other around a block; yields the status of each."""
+    over, statuses = threading.Event(), list[int]()
+
+    def ask(late: float) -> None:
+        time.sleep(late)
+        while not over.is_set():
+            statuses.append(system.get(f"/slow?seconds={seconds}", timeout=3 * seconds).status_code)
+
+    with ThreadPoolExecutor(clients) as pool:
+        asked = [pool.submit(ask, seconds * number / clients) for number in range(clients)]
+        try:
+            yield statuses
+        finally:
+            over.set()
+        for one in asked:
+            one.result()
+
+
+def test_a_fleet_follows_its_schedule_and_its_requests(system: System, tags: dict[str, str]) -> None:
+    """By schedule from two hosts to three; by the requests of each to four, and back to the schedule's three when they are fewer. None of them fails, those
+    of 20 seconds on the host that leaves included."""
+    name, per_minute = group(system)["AutoScalingGroupName"], RATE * 60 / 3.5  # three hosts are too few for RATE requests a second, four are not
+    soon = time.gmtime(time.time() + 150)
+    times = [{"name": "soon", "cron": f"{soon.tm_min} {soon.tm_hour} * * *", "min": 3}]
+    facts = system.stack_facts()
+    facts["services"]["web"]["grace_seconds"] = 25
+    facts["fleets"]["web"]["scaling"] = {"requests_per_target": int(per_minute), "warmup_seconds": 20, "schedule": times}
+
+    def wanted() -> int:
+        return int(group(system)["DesiredCapacity"])
+
+    def causes() -> list[str]:
+        return [one["Cause"] for one in system.client("autoscaling").describe_scaling_activities(AutoScalingGroupName=name)["Activities"]]
+
+    try:
+        planned = system.play("provision", "--check", flotilla_stack=facts).succeeded().changed
+        assert system.play("provision", flotilla_stack=facts).succeeded().changed == planned > 0
+        system.play("configure", flotilla_stack=facts).succeeded()
+        wait_for("the schedule", lambda: wanted() == 3, 240, 0.2)
+        assert group(system)["MinSize"] == 3 and system.play("provision", flotilla_stack=facts).succeeded().changed == 0, "what the schedule has set stays"
+        system.healthy(3)
+        assert any("a scheduled action update of AutoScalingGroup constraints to min: 3" in one for one in causes())
+        with system.load("requests", RATE):
+            began = time.monotonic()
+            wait_for("a fourth host", lambda: wanted() == 4, 120, 0.2)
+            took = time.monotonic() - began
+            say(f"{RATE} requests a second for three hosts that shall have {int(per_minute)} a minute each: a fourth is wanted after {took:.0f} s")
+            system.healthy(4)
+            wait_for("its answers", lambda: len({system.get("/whoami").json()["host"] for _ in range(20)}) == 4, 30)
+        assert any("triggered policy flotilla-requests changing the desired capacity from 3 to 4" in one for one in causes())
+        began = time.monotonic()
+        with system.load("fewer", 4), slowly(system, 12, 20) as statuses:
+            (leaving,) = wait_for("a leaving host", lambda: [one for one, state in system.targets().items() if state == "draining"], 300, 0.2)
+            under_way, _all = given(cloud_container(system, "-lb-"), system.instances()[leaving]["PrivateIpAddress"])
+            assert under_way > 0, "it leaves without a request"
+            wait_for("three hosts", lambda: len(system.instances()) == 3, 300)
+            say(f"with few requests there are three hosts after {time.monotonic() - began:.0f} s; {under_way} of 20 s were under way on the one that left")
+        assert set(statuses) == {200} and len(statuses) >= 12
+        assert wanted() == 3, "the schedule's floor"
+    finally:
+        system.play("provision").succeeded()
+        system.client("autoscaling").set_desired_capacity(AutoScalingGroupName=name, DesiredCapacity=2)
+    wait_for("two hosts", lambda: len(system.instances()) == 2, 180)
+    system.healthy()
+    system.play("configure").succeeded()
 
 
 def laid(system: System, host: str) -> dict[str, str]:
@@ -375,9 +536,9 @@ def test_debian_12_and_13_serve_side_by_side(system: System, tags: dict[str, str
     facts = system.environment_facts()
     try:
         system.play("provision", flotilla_environment={**facts, "hosts": {**facts["hosts"], "image": {"id": DEBIAN_13}}}).succeeded()
-        with lost(system, "debian"):
+        with lost(system, "debian", sorted(before)[0]) as lose:
             began = time.monotonic()
-            terminated(system, sorted(before)[0])
+            lose(terminated)
             (newcomer,) = both_back(system, set(before))
             say(f"Debian 13: serving {time.monotonic() - began:.1f} s after its predecessor on 12 was lost; {log(system, newcomer).splitlines()[-1]}")
         (peer,) = set(system.instances()) - {newcomer}

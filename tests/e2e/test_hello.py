@@ -129,10 +129,22 @@ def test_a_plan_changes_nothing(system: System, quiet: dict[str, str], released:
     assert system.result()["outcome"] == "planned"
 
 
+def refusals(system: System) -> list[dict[str, Any]]:
+    """The records of refused releases, the oldest first."""
+    api, bucket = system.client("s3"), system.outputs()["bucket"]
+    rows = api.list_objects_v2(Bucket=bucket, Prefix="releases/web/refused/").get("Contents", [])
+    return [json.loads(api.get_object(Bucket=bucket, Key=row["Key"])["Body"].read()) for row in rows]
+
+
 def test_a_missing_tag_is_refused_before_anything_changes(system: System, quiet: dict[str, str], released: dict[str, str]) -> None:
+    """The refusal is on record; a plan is refused the same way, and leaves nothing."""
+    before = refusals(system)
+    system.play("plan", release_tag="no-such-tag").refused("no-such-tag", re.escape(released["v2"]))
+    assert refusals(system) == before
     system.play("deploy", release_tag="no-such-tag").refused("no-such-tag", re.escape(released["v2"]))
     assert system.containers() == quiet
     assert system.result()["outcome"] == "refused"
+    assert [row["asked"] for row in refusals(system)[len(before) :]] == ["no-such-tag"]
 
 
 def test_a_registry_that_is_away_is_refused_before_anything_changes(system: System, quiet: dict[str, str], released: dict[str, str]) -> None:
@@ -160,6 +172,8 @@ def test_a_host_that_does_not_answer_is_refused_before_anything_changes(system: 
         subprocess.run([*silence, "-D", *rule], check=True)
     assert run.seconds < 60, "it has served before, and is waited for as if it booted"
     assert system.containers() == quiet
+    record = refusals(system)[-1]
+    assert record["tag"] == released["v1"] and record["digest"].startswith("sha256:"), record
 
 
 def container_of(system: System, host: str) -> str:

@@ -6,6 +6,7 @@ The tests run in the order of this file: each finds two healthy hosts, and leave
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -145,15 +146,19 @@ def test_an_alarm_brings_the_old_version_back(fleet: System) -> None:
 
 
 def test_a_killed_refresh_is_taken_up_and_ends_with_every_host_new(fleet: System) -> None:
-    """Killed while the first new host warms up; the same command waits for what goes on. Never fewer than two hosts serve."""
+    """Killed while the first new host warms up; the same command waits for what goes on. Never fewer than two hosts serve. It pauses at its checkpoint, and
+    watches the alarms for a while at its end."""
     before = versions(fleet)
     began = time.monotonic()
+    pausing = {**REFRESH, "patch_checkpoints": [50], "patch_checkpoint_seconds": 6, "patch_bake_seconds": 6}
     with fleet.load("refresh", RATE):
-        patch = fleet.start("patch", **REFRESH)
+        patch = fleet.start("patch", **pausing)
         wait_for("a new host", lambda: set(versions(fleet)) - set(before), 60)
         kill(patch)
-        done = fleet.play("patch", **REFRESH).succeeded()
+        done = fleet.play("patch", **pausing).succeeded()
         assert "taking up the refresh that goes on" in done.output and "serves" in done.output
+        assert "50 %, 6 s each" in done.output and "6 s after the last host" in done.output
+        assert re.search(r"InProgress 50 %, 1 to go: Waiting for 6 s at the checkpoint of 50 percent.*Baking 100 %.*Successful 100 %", done.output, re.S)
         fleet.healthy()
     say(f"both hosts were replaced in {time.monotonic() - began:.0f} s, with {WARMUP_SECONDS} s to warm up")
     assert len(refreshes(fleet)) == 3 and refreshes(fleet)[0]["Status"] == "Successful"

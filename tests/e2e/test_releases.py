@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,10 +38,11 @@ KILLS = 10
 
 @pytest.fixture(scope="session")
 def tags(system: System) -> dict[str, str]:
-    """Provisioned, configured and on release 1. Version → tag in the registry."""
+    """Provisioned, configured and, after a plan, on release 1. Version → tag in the registry."""
     system.play("provision").succeeded()
     pushed = {version: system.push("web", version) for version in ("v1", "v2", "v3", "exits")}
     system.play("configure").succeeded()
+    system.first = system.play("plan", release_tag=pushed["v1"]).succeeded().output, system.result(), system.newest_record()
     system.play("deploy", release_tag=pushed["v1"]).succeeded()
     system.healthy()
     return pushed
@@ -55,6 +57,18 @@ def whole(system: System, tags: dict[str, str]) -> Iterator[None]:
     assert len(system.versions()) == 1
     assert system.suspended() == []
     assert system.client("ssm").get_parameters(Names=["/flotilla/local/hello/lock"])["Parameters"] == []
+
+
+def test_a_plan_of_the_very_first_release_is_true(system: System, tags: dict[str, str], whole: None) -> None:
+    """Before anything was released: image, all hosts at once, nothing made. The release that followed did just that."""
+    output, planned, record = system.first
+    assert (planned["outcome"], planned["from"], planned["to"], record) == ("planned", None, 1, {})
+    lines = [line.strip() for line in output.splitlines()]
+    assert "from          nothing (first release)" in lines
+    done = system.result()
+    assert planned["digest"] == done["digest"]
+    assert any(line.startswith(f"to            release 1, {tags['v1']} {planned['digest'][7:19]}, pushed ") for line in lines), output
+    assert {line.split()[2] for line in lines if line.startswith("batch 1 ")} == set(system.instances()) == set(done["hosts"])
 
 
 def container_of(host: str) -> str:
@@ -88,6 +102,10 @@ def dead(host: str) -> Iterator[None]:
 
 
 LOST = {"frozen": frozen, "dead": dead}
+POINTS = (
+    "before_lock", "after_lock", "before_prepare", "after_prepare", "before_release", "before_host", "before_traffic", "after_traffic", "after_host",
+    "after_release", "on_failure",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -161,11 +179,15 @@ def test_a_host_that_is_frozen_before_a_release_is_named_at_once(system: System,
 def test_a_container_that_exits_at_once_is_seen_in_seconds(system: System, tags: dict[str, str], whole: None) -> None:
     with system.load("exits"):
         system.play("deploy", release_tag=tags["exits"]).refused("exited with code 3", "HELLO_FAULT=exit")
-    assert system.result()["exit_code"] == 20
-    record = json.loads(system.client("s3").get_object(Bucket=system.outputs()["bucket"], Key="releases/web/000003.json")["Body"].read())
-    assert record["outcome"] == "failed"
-    slowest = max(row["seconds"] or 0 for row in system.result()["hosts"].values())
-    say(f"a container that exits cost its host {slowest} s")
+    result = system.result()
+    assert result["exit_code"] == 20
+    record = system.newest_record()
+    assert (record["number"], record["tag"], record["outcome"]) == (result["to"], tags["exits"], "failed")
+    # From its drain to the failed start; the drain is as long as any.
+    (host,) = (row for row in result["hosts"].values() if row["outcome"] == "back")
+    seen = host["seconds"] - host["steps"]["drain"]
+    say(f"a container that exits was seen {seen:.1f} s after its host was out of service")
+    assert seen < 10, "its deadline are 30 s"
 
 
 @pytest.mark.parametrize("number", ["99", "banana"])
@@ -174,6 +196,18 @@ def test_a_rollback_to_something_unknown_is_refused(system: System, tags: dict[s
     system.play("rollback", to=number).refused(number, r"Fix: -e to=")
     assert system.result()["exit_code"] == 10
     assert system.containers() == before
+
+
+def test_a_rollback_goes_to_the_release_that_is_named(system: System, tags: dict[str, str], whole: None) -> None:
+    """By its number, image and settings, while requests come in; one that has failed is refused, with the reason."""
+    failed = system.newest_record()
+    assert failed["tag"] == tags["exits"], "the test before has left it"
+    system.play("rollback", to=failed["number"]).refused(f"release {failed['number']} of web never was in service", "exited with code 3")
+    with system.load("named"):
+        system.play("deploy", release_tag=tags["v3"]).succeeded()
+        system.play("rollback", to=1).succeeded()
+    assert (system.result()["to"], system.versions()) == (1, {"v1"})
+    assert json.loads(system.client("ssm").get_parameter(Name="/flotilla/local/hello/services/web/release")["Parameter"]["Value"])["number"] == 1
 
 
 def test_a_second_release_is_refused_at_once_or_waits(system: System, tags: dict[str, str], whole: None) -> None:
@@ -217,21 +251,30 @@ def test_own_steps_run_at_their_points_and_one_that_fails_takes_the_host_back(sy
     steps = system.build / "steps"
     steps.mkdir(exist_ok=True)
     told = steps / "told.txt"
-    line = "{{ point }} {{ release_facts.service }} {{ release_facts.number }} >> {{ file }}"
+    line = "{{ point }} {{ release_facts.service }} {{ release_facts.number }} {{ release_facts.tag }} >> {{ file }}"
     note = f"- ansible.builtin.shell: echo {line}\n  delegate_to: localhost\n  become: false\n"
     hooks = {}
-    for point in ("before_lock", "before_prepare", "before_host", "after_host", "after_release"):
+    for point in POINTS:
         file = steps / f"{point}.yml"
         file.write_text(note.replace("{{ point }}", point).replace("{{ file }}", str(told)))
         hooks[point] = str(file)
     with system.load("steps"):
         system.play("deploy", release_tag=tags["v3"], release_hooks=hooks).succeeded()
-    points = [line.split()[0] for line in told.read_text().splitlines()]
-    assert points == ["before_lock", "before_prepare", "before_host", "after_host", "before_host", "after_host", "after_release"]
+    lines = [line.split() for line in told.read_text().splitlines()]
+    begun, host = list(POINTS[:5]), list(POINTS[5:9])
+    assert [line[0] for line in lines] == [*begun, *host, *host, "after_release"]
+    number = str(system.result()["to"])
+    assert {tuple(line[1:]) for line in lines if line[0] not in begun} == {("web", number, tags["v3"])}
     assert "<svg" in Path(system.result()["report"]).read_text()
     (steps / "smoke.yml").write_text("- ansible.builtin.fail:\n    msg: the smoke test says no\n")
-    system.play("deploy", release_tag=tags["v2"], release_hooks={"before_traffic": str(steps / "smoke.yml")}).refused("the smoke test says no")
+    failing = {"before_traffic": str(steps / "smoke.yml"), "on_failure": hooks["on_failure"]}
+    (steps / "on_failure.yml").write_text((steps / "on_failure.yml").read_text().replace("release_facts.tag", "release_facts.outcome"))
+    system.play("deploy", release_tag=tags["v2"], release_hooks=failing).refused("the smoke test says no")
+    assert told.read_text().splitlines()[-1] == f"on_failure web {system.result()['to']} failed"
     assert system.versions() == {"v3"}
+    before = system.containers()
+    system.play("deploy", release_tag=tags["v2"], release_hooks={"before_release": str(steps / "smoke.yml")}).refused("the smoke test says no")
+    assert (system.result()["exit_code"], system.containers()) == (10, before), "a host was touched"
 
 
 def test_hosts_that_have_the_release_go_back_when_it_fails_on_another(system: System, tags: dict[str, str], whole: None) -> None:
@@ -330,7 +373,9 @@ def test_a_living_owner_is_pushed_aside_only_on_request_and_that_is_recorded(sys
         assert "taken by another release" in log.read_text()
         system.healthy()
     assert system.versions() == {kept}
-    assert "the one that is pushed aside" in system.play("history").succeeded().output
+    taken = system.newest_record()["lock_taken_from"]
+    assert (taken["message"], taken["reason"]) == ("the one that is pushed aside", "broken by release_break_lock")
+    assert f"took the lock from {taken['owner']}: broken by release_break_lock" in system.play("history").succeeded().output
 
 
 def test_people_see_a_table_and_pipelines_see_lines(system: System, tags: dict[str, str], whole: None) -> None:
@@ -343,7 +388,7 @@ def test_people_see_a_table_and_pipelines_see_lines(system: System, tags: dict[s
     for host in hosts:
         steps = {line[21:63].strip() for line in shown.splitlines() if line.startswith(host)}
         assert len(steps) > 2, shown[-3000:]
-    assert "healthy" in shown
+        assert "healthy" in {line[75:87].strip() for line in shown.splitlines() if line.startswith(host)}, shown[-3000:]
     plain = system.command([sys.executable, "bin/flotilla", "rollback", *system.options()])
     assert plain.code == 0 and "\x1b" not in plain.output, plain.output[-3000:]
     assert all(sum(host in line for line in plain.output.splitlines()) > 2 for host in hosts), plain.output[-3000:]
@@ -435,6 +480,8 @@ def test_a_control_machine_that_vanishes_holds_the_next_up_for_a_minute_at_most(
     taken = system.newest_record()["lock_taken_from"]
     say(f"taken over: {taken['reason']}, {time.monotonic() - killed:.0f} s until the release was everywhere")
     assert "expired" in taken["reason"]
+    blocked = datetime.fromisoformat(taken["when"]) - datetime.fromisoformat(taken["heartbeat"])
+    assert blocked.total_seconds() <= 65, "a lease of a minute, and the next look at it"
     assert system.versions() == {other}
 
 

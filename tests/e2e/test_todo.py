@@ -5,7 +5,10 @@ The tests run in the order of this file: each finds the system that the one befo
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import tarfile
 from typing import Any
 
 import pytest
@@ -88,6 +91,25 @@ def test_the_password_is_in_no_place_where_it_could_be_read(released: System) ->
     host = sorted(released.instances())[0]
     assert value not in released.on_host(host, "docker inspect flotilla-web; systemctl cat flotilla-web; cat /proc/*/cmdline")
     assert released.on_host(host, f"grep -rlF '{value}' /etc /var/lib/docker/containers /var/log 2>/dev/null | wc -l") == "0"
+
+
+def test_no_secret_is_in_what_a_new_host_is_given(released: System) -> None:
+    """Each secret of the stack is looked for in the launch template's user data and in all files of the boot bundle."""
+    secrets = released.client("secretsmanager")
+    texts = [secrets.get_secret_value(SecretId=one["ARN"])["SecretString"] for one in secrets.list_secrets()["SecretList"] if "/todo/" in one["Name"]]
+    values = {value for text in texts for value in ([text] if text[0] != "{" else [json.loads(text)["password"]])}
+    assert password(released) in values
+    (version,) = released.client("ec2").describe_launch_template_versions(LaunchTemplateName=f"todo-{released.name}-web", Versions=["$Latest"])[
+        "LaunchTemplateVersions"
+    ]
+    given = {"user data": base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode()}
+    pointer = json.loads(released.client("ssm").get_parameter(Name=f"/flotilla/{released.name}/todo/fleets/web/boot")["Parameter"]["Value"])
+    bundle = released.client("s3").get_object(Bucket=pointer["bucket"], Key=pointer["key"])["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as archive:
+        given |= {entry.name: archive.extractfile(entry).read().decode() for entry in archive}  # type: ignore[union-attr]
+    assert any(name.endswith("/secrets.json") for name in given), sorted(given)
+    assert {name for name, text in given.items() if any(value in text for value in values)} == set()
+    assert "boot.py" in given["user data"]
 
 
 def test_database_traffic_is_secured(released: System) -> None:

@@ -155,7 +155,7 @@ def refusals(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
 
 def minutes(found: Mapping[str, Any], wanted: Mapping[str, Any], hosts: int) -> int:
     """About how long it takes: each batch boots and warms up, each checkpoint but the last pauses."""
-    seconds = math.ceil(hosts / wanted["batch"]) * (BOOT_SECONDS + wanted["warmup_seconds"]) + wanted["bake_seconds"]
+    seconds = math.ceil(hosts / max(1, wanted["batch"])) * (BOOT_SECONDS + wanted["warmup_seconds"]) + wanted["bake_seconds"]
     seconds += len([one for one in wanted["checkpoints"] if one < 100]) * wanted["checkpoint_seconds"]
     return math.ceil(seconds / 60)
 

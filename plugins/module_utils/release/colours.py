@@ -158,7 +158,9 @@ def judge(plan: Document, ends: dict[str, Document], shifted: Document, phases: 
     ends = {host: {**one, "outcome": end(found, shifted, one.get("failure") or "")} for host, one in ends.items()} if shifted else ends
     departed = sorted(shifted.get("departed") or [])
     ends |= {host: {**(ends.get(host) or {}), "outcome": "departed", "failure": "", "stranded": "", "running": None} for host in departed}
-    hosts = {host: {"outcome": (ends.get(host) or {}).get("outcome") or "untouched", "seconds": None} for host in plan["rolling"]}
+    rows = {host: ends.get(host) or {} for host in plan["rolling"]}
+    hosts = {host: {"outcome": row.get("outcome") or "untouched", "seconds": row.get("seconds")} for host, row in rows.items()}
+    hosts = {host: row | ({"steps": rows[host]["steps"]} if rows[host].get("steps") else {}) for host, row in hosts.items()}
     verdict_of: Document = {"hosts": hosts, "phases": phases, "revert": []}
     strangers = [host for host in plan["rolling"] if (ends.get(host) or {}).get("running") not in (None, number)]
     outcome = shifted.get("outcome") or "stuck"

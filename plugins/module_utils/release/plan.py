@@ -230,23 +230,43 @@ def irreversible(request: Document, number: int, migration: Document | None) -> 
     return {"snapshot": f"{database}-release-{number}" if database else None}
 
 
-def barrier(target: int, pointer: Document | None, kept: list[Document], service: str) -> str:
-    """Why nobody may go back to a release, or an empty text: a migration after it cannot be undone.
+def barring(pointer: Document | None, kept: list[Document]) -> Document | None:
+    """The newest of some records whose migration has run and cannot be undone: nobody goes back to a release before it. None for none.
 
     What succeeded after the current release was gone back from already, so that it bars nothing; what failed there has left its migration.
     """
     current = int((pointer or {}).get("number") or 0)
-    for record in kept:
+    found = None
+    for record in sorted(kept, key=lambda one: int(one.get("number") or 0)):
         done = (record.get("migration") or {}).get("outcome") in ("started", "succeeded")
-        passed = int(record["number"]) > current and record.get("outcome") == "succeeded"
-        if int(record["number"]) > target and record.get("irreversible") and done and not passed:
-            snapshot = record["irreversible"].get("snapshot")
-            restore = f"restore the snapshot {snapshot} (docs/operations.md, Migrations)" if snapshot else "restore the data as they were before it"
-            return (
-                f"release {record['number']} of {service} has run a migration that cannot be undone; release {target} does not know the database as it is "
-                f"since. Way out: deploy.yml with a release that does; or {restore}, then the same command with -e release_past_irreversible=true."
-            )
-    return ""
+        passed = int(record.get("number") or 0) > current and record.get("outcome") == "succeeded"
+        found = record if record.get("irreversible") and done and not passed else found
+    return found
+
+
+def barrier(target: int, pointer: Document | None, kept: list[Document], service: str) -> str:
+    """Why nobody may go back to a release, or an empty text: a migration after it cannot be undone."""
+    record = barring(pointer, [one for one in kept if int(one.get("number") or 0) > target])
+    if record is None:
+        return ""
+    snapshot = record["irreversible"].get("snapshot")
+    restore = f"restore the snapshot {snapshot} (docs/operations.md, Migrations)" if snapshot else "restore the data as they were before it"
+    return (
+        f"release {record['number']} of {service} has run a migration that cannot be undone; release {target} does not know the database as it is "
+        f"since. Way out: deploy.yml with a release that does; or {restore}, then the same command with -e release_past_irreversible=true."
+    )
+
+
+BARRED: Document = {"action": "barred", "number": None}
+
+
+def ways_back(plan: Plan, hosts: set[str], final: Document) -> dict[str, Document]:
+    """Host → way_back. C(barred) where the release itself has a migration that cannot be undone, or an earlier one that never came into service has run
+    one: what is older does not know the database as it is since."""
+    request = plan.request
+    ways = {host: dict(BARRED) if final else way_back(plan.seen[host], plan.number, request["from"]) for host in hosts}
+    first = int(request.get("barring") or 0)
+    return {host: dict(BARRED) if way["number"] and int(way["number"]) < first else way for host, way in ways.items()}
 
 
 @dataclass
@@ -440,7 +460,7 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
             row(title, text)
     elif plan.batches and pointer:
         row("in service", f"never fewer than {plan.minimum} of {len(plan.seen)}")
-    row_failure(row, service, plan)
+    row_failure(row, service, plan, bool(final))
     if request.get("expected_seconds") and plan.batches:
         row("expected", f"about {request['expected_seconds']} s, as the last ones took")
     if lock_note:
@@ -452,14 +472,17 @@ def page(plan: Plan, at: datetime, lock_note: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def row_failure(row: Callable[[str, str], None], service: Document, plan: Plan) -> None:
-    """What happens between the batches, and when a host fails."""
+def row_failure(row: Callable[[str, str], None], service: Document, plan: Plan, final: bool) -> None:
+    """What happens between the batches, and when a host fails. final: the release's migration cannot be undone."""
     release = service.get("release") or {}
     if release.get("pause_seconds") and len(plan.batches) > 1:
         row("pause", f"{release['pause_seconds']} s between two batches, watched")
     if plan.batches and plan.request["from"] and service.get("strategy") != "recreate" and not plan.traffic:
         allowed = int(release.get("max_failures") or 0)
         back = "every host goes back" if release.get("auto_revert", True) else "that host goes back, those that have the release keep it (auto_revert is off)"
+        if any(way["action"] == "barred" for way in ways_back(plan, set(plan.acting) - set(plan.lost), {"snapshot": None} if final else {}).values()):
+            since = "its migration" if final else f"the migration of release {plan.request['barring']}"
+            back = f"that host stays out of service, those that have the release keep it: nothing older knows the database after {since}"
         row("on failure", (f"goes on without up to {allowed}; with one more " if allowed else "") + back)
 
 

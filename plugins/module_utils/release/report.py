@@ -8,7 +8,7 @@ C({lane, what, from, to}) with seconds since 1970, a figure C({title, unit, line
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
@@ -121,14 +121,24 @@ def _hosts(hosts: Document) -> str:
 
 
 def bars_of(host: str, done: Document) -> list[Document]:
-    """The bars of one host; done is step → {at (its end), seconds}, of a start only seconds: it follows the drain, or goes before the health."""
+    """The bars of one host; done is step → {at (its end), seconds}. A start follows the drain; one that failed has no seconds."""
     bars = [{"lane": host, "what": step, "from": row["at"] - (row.get("seconds") or 0), "to": row["at"]} for step, row in done.items() if row.get("at")]
-    started = (done.get("start") or {}).get("seconds")
     edges = {bar["what"]: bar for bar in bars}
-    if started is not None and ("drain" in edges or "healthy" in edges):
-        begin = edges["drain"]["to"] if "drain" in edges else edges["healthy"]["from"] - started
-        bars.append({"lane": host, "what": "start", "from": begin, "to": max(begin, edges["healthy"]["from"]) if "healthy" in edges else begin + started})
+    if "start" in edges and "drain" in edges:
+        edges["start"]["from"] = min(edges["drain"]["to"], edges["start"]["to"])
     return sorted(bars, key=lambda bar: bar["from"])
+
+
+def shares_of(shifted: Document) -> list[Document]:
+    """The bars of a shift: how much of the traffic the new colour had, and when."""
+    steps = [one for one in shifted.get("steps") or [] if one.get("at")]
+    return [{"lane": "traffic", "what": f"{one['share']} %", "from": one["at"], "to": one["at"] + (one.get("seconds") or 0)} for one in steps]
+
+
+def by_release(groups: Mapping[str, str], record: Document, before: int | None) -> dict[str, str]:
+    """The target groups of two colours by the releases that they serve, before that of the release before; of any other service as they are."""
+    numbers = {name: record["number"] if name == record.get("colour") else before for name in groups} if record.get("colour") in groups else {}
+    return {f"release {numbers[name]} ({name})" if numbers.get(name) else name: arn for name, arn in groups.items()}
 
 
 def decisions(plan: Document, ends: dict[str, Document], shifted: Document) -> list[str]:
@@ -173,7 +183,8 @@ def render(story: Document) -> str:
         ("phases", ", ".join(f"{phase} {seconds:g} s" for phase, seconds in (story.get("phases") or {}).items())),
     ]
     bars = sorted(story.get("timeline") or [], key=lambda bar: (bar["lane"] != "release", bar["from"]))
-    charts = "".join(chart(figure, [bar["to"] for bar in bars if bar["what"] == "healthy"]) for figure in story.get("figures") or [])
+    marks = [bar["from"] if bar["lane"] == "traffic" else bar["to"] for bar in bars if bar["lane"] == "traffic" or bar["what"] == "healthy"]
+    charts = "".join(chart(figure, marks) for figure in story.get("figures") or [])
     decisions = "".join(f"<li>{escape(text)}</li>" for text in story.get("decisions") or [])
     return "\n".join(
         [

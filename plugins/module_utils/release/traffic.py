@@ -19,6 +19,7 @@ from typing import Any
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import listener
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, colours
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import Document, ReleaseError
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.lock import LockLost
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import NOT_REGISTERED, Clock, sentence
 
 POLL_SECONDS = 1.0
@@ -31,6 +32,7 @@ BEFORE_SECONDS = 300.0  # what the old colour did before counts where it has not
 ENOUGH = 20  # requests that a judgement needs
 ENOUGH_FOR_LATENCY = 100  # and one by latency, of either colour: what 95 % are faster than is the word of five requests then
 FEW = 3  # errors that need no more requests: were all that are missing good, they would still be too many
+LATELY_SECONDS = 300.0  # over so long figures are judged by themselves, too: in those of a long shift what begins late would be seen late
 NOTICEABLE_SECONDS = 0.05  # a difference in latency below this is none
 
 
@@ -271,25 +273,44 @@ class Shift:
         """Share by share to the end, or all back. {outcome: shifted, breached or stuck, reason, evidence, steps, back_seconds}."""
         watch = Watch(self)
         try:
+            # What cannot be watched gets no traffic.
+            if watch.bake:
+                watch.begin()
             for share in self.traffic["shares"]:
                 self.held()
-                began = self.clock.now()
-                self.set(self.weights(share))
-                self.say(f"{self.traffic['colour']} gets {share} %" + (f", watched for {self.traffic['bake_seconds']} s" if watch.bake else ""))
-                if self.traffic["watched"]:
-                    watch.bake_for(self.traffic["bake_seconds"])
-                self.steps.append({"share": share, "seconds": round(self.clock.now() - began, 1), **watch.summary()})
+                self.bake(share, watch)
         except Breach as breach:
             return self.breached(str(breach), breach.evidence)
+        except LockLost as lost:
+            return {"outcome": "stuck", "reason": str(lost), "evidence": [], "steps": self.steps}
         except Exception as error:
             if not isinstance(error, ReleaseError | api.botocore.exceptions.BotoCoreError | api.botocore.exceptions.ClientError):
                 raise
-            return {"outcome": "stuck", "reason": str(error), "evidence": [], "steps": self.steps}
+            # No share stays with a colour that nobody watches any more.
+            return self.breached(str(error), watch.evidence())
         # Who has begun to leave meanwhile need not be told which colour serves.
         with contextlib.suppress(ReleaseError, api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError):
             seen = api.target_health(self.elbv2, self.group)
             self.part(host for host in self.hosts if seen.get(host, NOT_REGISTERED)["state"] in ("unused", "draining"))
         return {"outcome": "shifted", "reason": "", "evidence": [], "steps": self.steps}
+
+    def bake(self, share: int, watch: Watch) -> None:
+        """One share, for its time. It is among the steps however it ends, C(at) by the time of day."""
+        began, at = self.clock.now(), self.clock.today()
+        self.set(self.weights(share))
+        self.say(f"{self.traffic['colour']} gets {share} %" + (f", watched for {self.traffic['bake_seconds']} s" if watch.bake else ""))
+        try:
+            if self.traffic["watched"]:
+                watch.bake_for(self.traffic["bake_seconds"])
+        finally:
+            self.steps.append({"share": share, "at": round(at, 1), "seconds": round(self.clock.now() - began, 1), **watch.summary()})
+
+    def ours(self) -> None:
+        """LockLost when somebody else has the lock; that it cannot be asked for says nothing."""
+        try:
+            self.held()
+        except (api.botocore.exceptions.BotoCoreError, api.botocore.exceptions.ClientError):
+            return
 
     def breached(self, reason: str, evidence: list[str]) -> Document:
         """Put all weight back at once; tried again for half a minute where the API refuses."""
@@ -350,16 +371,27 @@ class Watch:
                 raise ReleaseError(f"CloudWatch cannot be asked for the load balancer's figures: {error}") from error
         self.looked = shift.clock.now()
 
-    def sums(self) -> tuple[Document, Document]:
-        """The figures of the new and of the old colour, over the same time where the old one has some."""
-        colour = self.shift.traffic["colour"]
+    def sums(self, since: float | None = None) -> tuple[Document, Document]:
+        """The figures of the new and of the old colour, over the same time where the old one has some: from the beginning of the shift on, or of a minute."""
+        colour, since = self.shift.traffic["colour"], self.began if since is None else since
         new, old = (
-            summed(less(self.minutes.get(colour, {}), self.began, self.base), self.began),
-            summed(self.minutes.get(colours.other(colour), {}), self.began),
+            summed(less(self.minutes.get(colour, {}), self.began, self.base), since),
+            summed(self.minutes.get(colours.other(colour), {}), since),
         )
         if old["requests"] < ENOUGH:
             old = summed(self.minutes.get(colours.other(colour), {}), 0)
         return new, old
+
+    def wrong(self) -> tuple[str, list[str]]:
+        """Why the figures are beyond the limits, those of the whole shift or those of the last minutes, and the evidence; an empty text when they are not."""
+        lately = self.shift.clock.today() - LATELY_SECONDS
+        for since in (self.began, max(self.began, lately - lately % PERIOD)):
+            new, old = self.sums(since)
+            if since != self.began and new["errors"] < FEW:
+                new = {**new, "errors": 0}  # an error or two in some minutes of a long shift are too many in the whole of it, or in none
+            if reason := beyond(new, old, self.shift.traffic["limits"]):
+                return reason, self.evidence(since)
+        return "", []
 
     def summary(self) -> Document:
         if not self.minutes:
@@ -367,10 +399,10 @@ class Watch:
         new, old = self.sums()
         return {"new": new, "old": old}
 
-    def evidence(self) -> list[str]:
+    def evidence(self, since: float | None = None) -> list[str]:
         if not self.minutes:
             return []
-        new, old = self.sums()
+        new, old = self.sums(since)
         colour = self.shift.traffic["colour"]
         return [told(colour, new), told(colours.other(colour), old)]
 
@@ -380,16 +412,16 @@ class Watch:
         if not seconds:
             self.look()
             return
-        if not self.began:
-            self.begin()
         started = clock.now()
         while True:
             self.look()
             if self.looked is None or clock.now() - self.looked >= METRICS_SECONDS or self.looked < started + seconds <= clock.now():
+                self.shift.ours()
                 self.measure()
+            reason, evidence = self.wrong()
+            if reason:
+                raise Breach(f"{self.shift.traffic['colour']} is worse than {colours.other(self.shift.traffic['colour'])}: {reason}", evidence)
             new, old = self.sums()
-            if reason := beyond(new, old, self.shift.traffic["limits"]):
-                raise Breach(f"{self.shift.traffic['colour']} is worse than {colours.other(self.shift.traffic['colour'])}: {reason}", self.evidence())
             passed = clock.now() - started
             silent = old["requests"] > 0 and new["requests"] == 0 and not self.in_vain
             if passed >= seconds and not (silent and passed < seconds + FIGURES_SECONDS):

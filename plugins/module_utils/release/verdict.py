@@ -150,7 +150,7 @@ def _stands(plan: Document, ends: dict[str, Document]) -> list[str]:
         number = plan["ways_back"][host]["number"] if outcome == "back" else plan["number"]
         if outcome == "out":
             mend = f"deploy.yml with the tag of release {older}" if older else "deploy.yml with a tag that works"
-            if plan.get("irreversible"):
+            if plan.get("irreversible") or plan["ways_back"][host]["action"] == "barred":
                 mend = "deploy.yml with a release that works with the database as it is now"
             gone = "If the host is gone: end the instance, the Auto Scaling group replaces it."
             lines.append(f"{host} is OUT OF SERVICE: {end.get('stranded')}. To mend it: {mend}. {gone}")

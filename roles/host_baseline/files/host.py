@@ -689,10 +689,15 @@ def keep_logs(identifier: str, names: list[str]) -> None:
     bucket, s3 = settings(CONFIGURATION / "console.env")["RECORDS_BUCKET"], client("s3")
     commands = {name: ["docker", "logs", "--timestamps", f"flotilla-{name}"] for name in names}
     commands["host"] = ["journalctl", "--no-pager", "--since", "-1d", "--output", "short-iso"]
+    kept = []
     for name, command in commands.items():
-        printed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False).stdout
-        s3.put_object(Bucket=bucket, Key=f"logs/{identifier}/{name}.log.gz", Body=gzip.compress(printed))
-    say(f"the logs of {', '.join(commands)} are kept in s3://{bucket}/logs/{identifier}/")
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        if done.returncode:  # a colour that has never run here has no container
+            say(f"there is no log of {name}: {done.stdout.decode(errors='replace').strip()[-200:]}")
+            continue
+        s3.put_object(Bucket=bucket, Key=f"logs/{identifier}/{name}.log.gz", Body=gzip.compress(done.stdout))
+        kept.append(name)
+    say(f"the logs of {', '.join(kept)} are kept in s3://{bucket}/logs/{identifier}/")
 
 
 # ---- registry

@@ -136,6 +136,28 @@ def test_what_ends_is_replaced_in_its_zone(it: Bed) -> None:
     assert any("EC2 health check" in one["Cause"] for one in activities(it))
 
 
+def test_a_zone_without_capacity_is_passed_over(it: Bed) -> None:
+    """ "If the attempt fails … attempts to launch the instances in another Availability Zone until it succeeds"; when all refuse, again at the next look."""
+    make(it)
+    away = it.cloud.settings.state / "zones-away"
+    away.write_text("eu-central-1a\n")
+    gone = next(one for one, facts in instances(it).items() if facts["AvailabilityZone"] == "eu-central-1a")
+    with pytest.raises(ClientError, match=r"InsufficientInstanceCapacity.*t3.small capacity in the Availability Zone you requested \(eu-central-1a\)"):
+        it.run(InstanceType="t3.small")
+    it.ec2.terminate_instances(InstanceIds=[gone])
+    it.reconcile()
+    assert [one["AvailabilityZone"] for one in instances(it).values()] == ["eu-central-1b"] * 2
+    (failed,) = [one for one in activities(it) if one["StatusCode"] == "Failed"]
+    assert "do not have sufficient" in failed["StatusMessage"] and "from 1 to 2" in failed["Cause"]
+    away.write_text("eu-central-1a\neu-central-1b\n")
+    it.ec2.terminate_instances(InstanceIds=list(instances(it)))
+    it.reconcile()
+    assert instances(it) == {}
+    away.unlink()
+    it.reconcile()
+    assert sorted(one["AvailabilityZone"] for one in instances(it).values()) == ["eu-central-1a", "eu-central-1b"]
+
+
 def test_a_guest_that_dies_is_replaced(it: Bed) -> None:
     make(it)
     dead = next(iter(instances(it)))

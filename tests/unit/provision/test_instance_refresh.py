@@ -7,12 +7,16 @@ import functools
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.session
 import pytest
+from ansible_collections.flotilla.ec2.plugins.action import instance_refresh as action
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws import instance_refresh
 from ansible_collections.flotilla.ec2.plugins.module_utils.aws.instance_refresh import RefreshError, Rollout
+from ansible_collections.flotilla.ec2.plugins.module_utils.release import api
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import Clock
 from botocore.stub import ANY, Stubber
 
@@ -266,3 +270,93 @@ def test_other_ends_are_told_with_what_is_left(account: Account, status: str, te
     for part in ("alarm errors.", *texts):
         assert part in text
     assert instance_refresh.verdict(found, refresh("Successful"), [], []) == ""
+
+
+# ---- the module
+
+
+ARGUMENTS = {**WANTED, "group": GROUP, "region": "eu-central-1", "target_groups": [TARGETS], "log_group": "/f/boot", "title": "", "poll_seconds": 0.0}
+OLD, NEW = group("1"), group("2", hosts={"i-3": "2", "i-4": "2"})
+
+
+@pytest.fixture
+def run(account: Account, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The action on the account: run(check) → its outcome. Every answer must have been asked for."""
+    monkeypatch.setattr(api, "client", lambda service, _region: account.clients[service])
+
+    def act(check: bool = False, **more: Any) -> dict[str, Any]:
+        made = object.__new__(action.ActionModule)
+        made._task = SimpleNamespace(check_mode=check)
+        outcome = made.act({**ARGUMENTS, **more}, {})
+        account.done()
+        return outcome
+
+    return act
+
+
+def shows(account: Account, row: dict[str, Any], refreshes: list[dict[str, Any]] | None = None) -> None:
+    """What one look at the group is answered."""
+    account.answers("autoscaling", "describe_auto_scaling_groups", {"AutoScalingGroups": [row]}, {"AutoScalingGroupNames": [GROUP]})
+    account.answers("autoscaling", "describe_instance_refreshes", {"InstanceRefreshes": refreshes or []}, {"AutoScalingGroupName": GROUP, "MaxRecords": 5})
+    numbers = [{"VersionNumber": one, "LaunchTemplateData": {"ImageId": f"ami-{one}"}} for one in (1, 2)]
+    account.answers("ec2", "describe_launch_template_versions", {"LaunchTemplateVersions": numbers}, {"LaunchTemplateId": TEMPLATE, "Versions": ANY})
+
+
+def follows_latest(account: Account) -> None:
+    template = {"LaunchTemplateId": TEMPLATE, "Version": "$Latest"}
+    account.answers("autoscaling", "update_auto_scaling_group", {}, {"AutoScalingGroupName": GROUP, "LaunchTemplate": template})
+
+
+def starts(account: Account) -> None:
+    asked = {"AutoScalingGroupName": GROUP, "Strategy": "Rolling", "DesiredConfiguration": ANY, "Preferences": ANY}
+    account.answers("autoscaling", "start_instance_refresh", {"InstanceRefreshId": REFRESH}, asked)
+
+
+def test_in_check_mode_the_hosts_are_named_and_nothing_is_asked_for(account: Account, run: Any) -> None:
+    shows(account, OLD)
+    planned = run(check=True)
+    assert planned["changed"] and planned["replaced"] == ["i-1", "i-2"] and planned["version"] == "2" and "check mode" in planned["text"]
+
+
+def test_hosts_that_have_the_newest_version_are_left_alone(account: Account, run: Any) -> None:
+    shows(account, group("$Latest", hosts={"i-3": "2", "i-4": "2"}))
+    assert run()["changed"] is False
+
+
+def test_after_a_refresh_the_group_follows_its_template_again(account: Account, run: Any) -> None:
+    shows(account, OLD)
+    starts(account)
+    account.sees(NEW, refresh("Successful", 100))
+    shows(account, NEW)
+    follows_latest(account)
+    done = run()
+    assert done["changed"] and done["replaced"] == ["i-1", "i-2"] and done["hosts"] == ["i-3", "i-4"]
+
+
+def test_one_that_goes_on_is_taken_up_and_what_it_left_out_is_done_then(account: Account, run: Any) -> None:
+    """It was begun for an older version of the template: all of its hosts are outdated by now."""
+    shows(account, OLD, [refresh("InProgress")])
+    account.sees(OLD, refresh("Successful", 100))
+    shows(account, OLD)
+    starts(account)
+    account.sees(NEW, refresh("Successful", 100))
+    shows(account, NEW)
+    follows_latest(account)
+    assert run()["changed"]
+
+
+def test_a_refresh_that_was_rolled_back_leaves_the_group_at_the_version_before(account: Account, run: Any) -> None:
+    shows(account, OLD)
+    starts(account)
+    account.sees(OLD, refresh("RollbackSuccessful", StatusReason="CloudWatch alarm(s) in ALARM state: errors."))
+    shows(account, OLD)
+    with pytest.raises(ReleaseError, match="(?s)alarm.*errors.*was rolled back.*New ones get version 1"):
+        run()
+    account.done()
+
+
+def test_a_refresh_that_could_not_be_is_refused_before_anything_is_asked_for(account: Account, run: Any) -> None:
+    shows(account, OLD)
+    with pytest.raises(ReleaseError, match="(?s)batch: 0 is not between.*Nothing was changed"):
+        run(batch=0)
+    account.done()

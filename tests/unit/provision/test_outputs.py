@@ -154,3 +154,19 @@ def test_a_fleet_that_scales_follows_its_own_balancer_and_keeps_the_floor_of_its
         return int(evaluate("__fleet_min", item=by_name["api"], __fleet_found=found))
 
     assert [floor(now) for now in (2, 3, 4)] == [2, 3, 2], "only what the schedule has set stays"
+
+
+def test_a_host_of_a_fleet_that_scales_may_end_its_own_leaving_and_keep_its_logs():
+    """Whatever else its role may do; without the first, each scale-in would take all the time that the lifecycle hook has."""
+    found = {}
+    for scaling in (None, {"cpu_percent": 60}):
+        fleets = {**WHOLE["fleets"], "api": {"max": 4, **({"scaling": scaling} if scaling else {})}}
+        _, evaluate = evaluator({**WHOLE, "fleets": fleets}, WHOLE_ENVIRONMENT)
+        found[bool(scaling)] = {one["Sid"]: (one["Action"], one["Resource"]) for one in evaluate("__identity_policy")["Statement"]}
+    assert all(found[True][sid] == statement for sid, statement in found[False].items())
+    prefix = "arn:aws:autoscaling:eu-central-1:123456789012:autoScalingGroup:*"
+    assert {sid: statement for sid, statement in found[True].items() if sid not in found[False]} == {
+        "SeeOwnEnd": ("autoscaling:DescribeAutoScalingInstances", "*"),
+        "LetGo": ("autoscaling:CompleteLifecycleAction", f"{prefix}:autoScalingGroupName/whole-local-*"),
+        "KeepLogs": ("s3:PutObject", "arn:aws:s3:::whole-local-123456789012-eu-central-1/logs/*"),
+    }

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import boto3
 import pytest
-from ansible_collections.flotilla.ec2.plugins.action.deploy_lock import give_back
+from ansible_collections.flotilla.ec2.plugins.action.deploy_lock import give_back, keep
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import api, keeper, lock
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.targets import Clock
@@ -163,3 +164,36 @@ def test_waiting_ends_in_the_refusal(ssm: Any) -> None:
     with pytest.raises(ReleaseError, match="ann@ci"):
         lock.acquire_within(ssm, NAME, lock.lease("mine", os.getpid(), 60), 10, clock=clock)
     assert moments[0] >= 10
+
+
+def test_the_keeper_renews_beside_one_long_task_and_leaves_the_lease_of_a_release_that_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the action starts it, for a process that does nothing but wait: three times the lease on, the lease stands; killed, nobody renews it any more."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    _host, port = server.get_host_and_port()
+    for name, value in {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}.items():
+        monkeypatch.setenv(name, value)
+    release = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        store = boto3.client("ssm", region_name="eu-central-1", endpoint_url=f"http://127.0.0.1:{port}", aws_access_key_id="a", aws_secret_access_key="b")
+        held = lock.acquire(store, NAME, lock.lease("a long pull", release.pid, 4) | {"machine": "another"})
+        keep(held, NAME, "eu-central-1")
+        deadline = time.monotonic() + 30
+        while lock.moment(lock.held_by(store, NAME, held["token"])["heartbeat"]) < lock.moment(held["heartbeat"]) + timedelta(seconds=6):
+            assert time.monotonic() < deadline, "it was not renewed"
+            time.sleep(0.2)
+        with pytest.raises(ReleaseError, match="a long pull"):
+            lock.acquire(store, NAME, lock.lease("mine", os.getpid(), 60))
+        release.kill()
+        release.wait()
+        time.sleep(3)
+        last = lock.held_by(store, NAME, held["token"])["heartbeat"]
+        time.sleep(3)
+        assert lock.held_by(store, NAME, held["token"])["heartbeat"] == last
+        assert "expired" in lock.acquire(store, NAME, lock.lease("mine", os.getpid(), 60))["taken_from"]["reason"]
+    finally:
+        release.kill()
+        release.wait()
+        server.stop()

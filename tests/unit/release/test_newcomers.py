@@ -55,8 +55,15 @@ def test_a_pending_newcomer_is_waited_for() -> None:
         ec2_stub.add_response("describe_instances", instances(i_2=state), {"Filters": [{"Name": "instance-id", "Values": ["i-2"]}]})
     moments = [0.0]
     clock = Clock(lambda: moments[0], lambda seconds: moments.__setitem__(0, moments[0] + seconds))
-    assert release_newcomers.running(autoscaling, ec2, [GROUP], ["i-1"], 60, clock) == ["i-2"]
+    assert release_newcomers.running(autoscaling, lambda: ec2, [GROUP], ["i-1"], 60, clock) == ["i-2"]
     assert moments == [1.0]
+
+
+def test_ec2_is_not_asked_where_nobody_has_come() -> None:
+    autoscaling, scaling_stub = stubbed("autoscaling")
+    scaling_stub.add_response("describe_auto_scaling_groups", group(i_1="InService"), {"AutoScalingGroupNames": [GROUP]})
+    clock = Clock(lambda: 0.0, lambda seconds: pytest.fail("it waited"))
+    assert release_newcomers.running(autoscaling, lambda: pytest.fail("it asked"), [GROUP], ["i-1"], 60, clock) == []
 
 
 class Silent:

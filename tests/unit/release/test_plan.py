@@ -343,6 +343,40 @@ def test_nobody_goes_back_past_it(record: dict[str, Any], target: int, barred: b
         assert "hello-release-3" in text and "release_past_irreversible=true" in text and "deploy.yml" in text
 
 
+@pytest.mark.parametrize(
+    ("barring", "irreversible", "ways"),
+    [
+        (None, False, ["activate", "activate"]),
+        (2, False, ["barred", "activate"]),  # release 2 has run its migration and failed; i-2 works with it
+        (1, False, ["activate", "activate"]),
+        (None, True, ["barred", "barred"]),
+    ],
+)
+def test_nobody_goes_back_past_it_by_itself_either(barring: int | None, irreversible: bool, ways: list[str]) -> None:
+    """Neither in the release that has run it, nor in the one that is to mend what that has left."""
+    asked = final(irreversible=irreversible, barring=barring, numbers=[1, 2])
+    made = plan.make(asked, {"i-1": host(), "i-2": host(2, "sha256:c", prepared=[2])})
+    migration = plan.migration_of(asked, made.number, made.steps, made.acting)
+    found = plan.ways_back(made, set(made.acting), plan.irreversible(asked, made.number, migration))
+    assert [found[name]["action"] for name in ("i-1", "i-2")] == ways
+    page = plan.page(made, NOW)
+    assert ("every host goes back" in page) == ("barred" not in ways)
+    assert ("that host stays out of service" in page) == ("barred" in ways)
+    if barring == 2:
+        assert "nothing older knows the database after the migration of release 2" in page
+
+
+def test_which_release_bars_the_way() -> None:
+    def record(number: int, outcome: str, **more: Any) -> dict[str, Any]:
+        return {"number": number, "outcome": outcome, "irreversible": {"snapshot": "s"}, "migration": {"outcome": "succeeded"}} | more
+
+    failed, gone_back_from = record(4, "failed"), record(5, "succeeded")
+    found = plan.barring({"number": 3}, [gone_back_from, failed, record(2, "succeeded"), {}])
+    assert found and found["number"] == 4
+    harmless = [record(4, "failed", migration={"outcome": "failed"}), record(2, "succeeded", irreversible=None)]
+    assert plan.barring({"number": 3}, [gone_back_from, *harmless]) is None
+
+
 def test_two_colours_do_not_go_with_what_cannot_be_undone() -> None:
     coloured = {
         **SERVICE,

@@ -16,6 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 HOSTS = ["i-1", "i-2", "i-3"]
+BARRED = {host: {"action": "barred", "number": None} for host in HOSTS}
 REPLACED = ("target", "service_release", "service_info", "release_record", "autoscaling_processes", "deploy_lock", "release_newcomers", "traffic_shift")
 STUB = """
 import json, time
@@ -184,6 +185,7 @@ def test_without_the_lock_nothing_more_is_done(tmp_path: Path, robbed: dict[str,
     ("bad", "gone", "more", "hosts", "code", "hand"),
     [
         pytest.param(["i-2"], [], {}, ["back", "back", "back"], 20, [], id="a failure takes all back"),
+        pytest.param(["i-2"], [], {"ways_back": BARRED}, ["released", "out", "released"], 30, ["i-1", "i-2", "i-3"], id="no way back past a migration"),
         pytest.param([], ["i-1"], {}, ["out", "untouched", "untouched"], 30, ["i-1"], id="a host that does not answer goes out of service"),
         pytest.param(["i-2"], [], {"max_failures": 1}, ["released", "out", "released"], 0, ["i-2"], id="a failure that may be"),
         pytest.param(["i-3"], [], {"max_failures": 1, "lost": {"i-2": "timed out"}}, ["back", "out", "back"], 30, ["i-2"], id="a lost host and one more"),

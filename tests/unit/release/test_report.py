@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from ansible_collections.flotilla.ec2.plugins.filter import release
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import figures, report
 
 RECORD = {"service": "web", "number": 3, "verb": "deploy", "tag": "v3", "digest": "sha256:d", "who": "ann@ci", "where": "https://ci/1",
@@ -29,9 +30,27 @@ def test_the_page_tells_the_failure_first_and_runs_nothing() -> None:
 
 
 def test_a_start_lies_between_drain_and_health() -> None:
-    done = {"drain": {"at": 10.0, "seconds": 5.0}, "start": {"seconds": 2.0}, "healthy": {"at": 20.0, "seconds": 7.0}}
+    done = {"drain": {"at": 10.0, "seconds": 5.0}, "start": {"at": 13.0, "seconds": 2.0}, "healthy": {"at": 20.0, "seconds": 7.0}}
     bars = [(bar["what"], bar["from"], bar["to"]) for bar in report.bars_of("i-1", done)]
     assert bars == [("drain", 5.0, 10.0), ("start", 10.0, 13.0), ("healthy", 13.0, 20.0)]
+
+
+def test_a_colour_has_its_start_and_its_shares_of_the_traffic() -> None:
+    """No host leaves service, and the share in which a limit was passed is there too."""
+    assert report.bars_of("i-1", {"start": {"at": 13.0, "seconds": 2.0}}) == [{"lane": "i-1", "what": "start", "from": 11.0, "to": 13.0}]
+    shifted = {"outcome": "breached", "steps": [{"share": 10, "at": 20.0, "seconds": 6.0}, {"share": 50, "at": 26.0, "seconds": 1.5}]}
+    bars = [(bar["lane"], bar["what"], bar["from"], bar["to"]) for bar in report.shares_of(shifted)]
+    assert bars == [("traffic", "10 %", 20.0, 26.0), ("traffic", "50 %", 26.0, 27.5)]
+    assert report.shares_of({}) == []
+    page = report.render(story(timeline=report.shares_of(shifted), figures=[{"title": "Requests", "unit": "/s", "lines": {"x": [[19.0, 1.0], [27.0, 2.0]]}}]))
+    assert "traffic: 10 %, 6.0 s from 00:00:20" in page and page.count("stroke-dasharray") == 2
+
+
+def test_figures_are_told_by_release() -> None:
+    groups = {"blue": "b", "green": "g"}
+    assert report.by_release(groups, {**RECORD, "colour": "green"}, 2) == {"release 2 (blue)": "b", "release 3 (green)": "g"}
+    assert report.by_release(groups, {**RECORD, "colour": "blue"}, None) == {"release 3 (blue)": "b", "green": "g"}
+    assert report.by_release({"web": "w"}, {**RECORD, "colour": None}, 2) == {"web": "w"}
 
 
 def test_decisions_follow_the_batches() -> None:
@@ -53,3 +72,17 @@ def test_figures_become_charts() -> None:
     shaped = figures.shaped([{"Id": "requests_0", "Timestamps": [moment], "Values": [600.0]}, {"Id": "errors_0", "Timestamps": [], "Values": []}], ["web"])
     assert shaped == [{"title": "Requests a second", "unit": "/s", "lines": {"web": [[moment.timestamp(), 10.0]]}}]
     assert "Requests a second" in report.render(story(figures=shaped))
+
+
+def test_what_a_host_has_cost_goes_from_its_drain_to_its_health_or_to_the_start_that_failed() -> None:
+    drained, served = {"at": 110.0, "seconds": 10.0}, {"at": 120.0, "seconds": 5.0}
+    plan = {"rolling": ["i-1", "i-2", "i-3"], "instance": "web", "starting": []}
+    hostvars: dict[str, dict[str, Any]] = {
+        "localhost": {},
+        "i-1": {"__release_drained": drained, "__release_activated": {"at": 114.0, "seconds": 2.0}, "__release_served": served},
+        "i-2": {"__release_drained": drained, "__release_activated": {"at": 113.5, "failed": True, "msg": "exited with code 3"}},
+        "i-3": {"__release_activated": {"skipped": True}},
+    }
+    assert [end["seconds"] for end in release._ends(plan, hostvars).values()] == [20.0, 13.5, None]
+    bars = [(bar["lane"], bar["what"], bar["from"], bar["to"]) for bar in release.release_story({**PLAN, **plan}, hostvars)["timeline"]]
+    assert ("i-2", "start", 110.0, 113.5) in bars and ("i-1", "healthy", 115.0, 120.0) in bars

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.flotilla.ec2.plugins.filter import release
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import colours, traffic
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.api import ReleaseError
+from ansible_collections.flotilla.ec2.plugins.module_utils.release.lock import LockLost
 from ansible_collections.flotilla.ec2.plugins.module_utils.release.traffic import Shift, Wall
 from botocore.stub import ANY, Stubber
 
@@ -193,11 +194,12 @@ class Paper:
         self.weights: list[tuple[float, int]] = []
         self.states = {colour: dict.fromkeys(HOSTS, "healthy") for colour in GROUPS}
         self.registered: list[str] = []
-        self.error_rate = events.get("error_rate", 0.0)
+        self.error_rate, self.errors_from = events.get("error_rate", 0.0), events.get("errors_from", float("-inf"))
+        self.blind_from = events.get("blind_from", float("inf"))
         self.sick_at = events.get("sick_at")
         self.alarm_at = events.get("alarm_at")
         self.delay = events.get("delay", 0.0)
-        self.refusing = events.get("refusing", 0)
+        self.refusing, self.refused = events.get("refusing", 0), events.get("refused")
         self.served: list[tuple[float, str, float]] = [(-120.0 + n, "blue", 50.0) for n in range(120)]
 
     def clock(self) -> Wall:
@@ -214,7 +216,7 @@ class Paper:
 
     def modify_rule(self, RuleArn: str, Actions: list[dict[str, Any]]) -> None:
         weight = Actions[0]["ForwardConfig"]["TargetGroups"][1]["Weight"]
-        if weight < self.green and self.refusing > self.seconds:
+        if (weight < self.green and self.refusing > self.seconds) or weight == self.refused:
             raise botocore.exceptions.ClientError({"Error": {"Code": "ServiceUnavailable", "Message": "busy"}}, "ModifyRule")
         self.green = weight
         self.weights.append((self.seconds, weight))
@@ -245,6 +247,8 @@ class Paper:
 
     def get_metric_data(self, StartTime: datetime, **_given: Any) -> dict[str, Any]:
         """By minute; a minute is known `delay` seconds after its end, with no delay at once."""
+        if self.seconds >= self.blind_from:
+            raise botocore.exceptions.ClientError({"Error": {"Code": "AccessDenied", "Message": "not allowed"}}, "GetMetricData")
         rows: dict[str, dict[datetime, float]] = {}
         for second, colour, count in self.served:
             moment = MINUTE + 30 + second
@@ -252,7 +256,7 @@ class Paper:
             if minute < StartTime.timestamp() or (self.delay and minute + 60 + self.delay > MINUTE + 30 + self.seconds) or not count:
                 continue
             key = datetime.fromtimestamp(minute, UTC)
-            errors = count * self.error_rate if colour == "green" else 0.0
+            errors = count * self.error_rate if colour == "green" and second >= self.errors_from else 0.0
             for name, value in (("requests", count), ("errors", errors)):
                 rows.setdefault(f"{name}_{colour}", {}).setdefault(key, 0.0)
                 rows[f"{name}_{colour}"][key] += value
@@ -329,12 +333,59 @@ def test_a_lost_lock_leaves_the_traffic_to_whoever_has_it() -> None:
     paper = Paper()
 
     def held() -> None:
-        if paper.green:
-            raise ReleaseError("the lock was taken")
+        if paper.seconds >= 20:
+            raise LockLost("the lock was taken")
 
     outcome = shift(paper, held).run()
     assert (outcome["outcome"], outcome["reason"]) == ("stuck", "the lock was taken")
-    assert [weight for _, weight in paper.weights] == [10]
+    assert [weight for _, weight in paper.weights] == [10] and 20 <= paper.seconds < 25, "it was asked for between two shares only"
+
+
+def test_a_lock_that_cannot_be_asked_for_while_a_share_bakes_says_nothing() -> None:
+    paper = Paper()
+
+    def held() -> None:
+        if paper.seconds % 60 > 5:
+            raise botocore.exceptions.EndpointConnectionError(endpoint_url="https://ssm")
+
+    assert shift(paper, held).run()["outcome"] == "shifted"
+
+
+def test_what_cannot_be_watched_gets_no_traffic() -> None:
+    paper = Paper(blind_from=0.0)
+    outcome = shift(paper).run()
+    assert outcome["outcome"] == "breached" and "CloudWatch cannot be asked" in outcome["reason"] and "not allowed" in outcome["reason"]
+    assert paper.weights == [] and outcome["steps"] == []
+    paper = Paper(blind_from=10.0)
+    assert shift(paper).run()["outcome"] == "shifted", "figures that were had once may be late"
+
+
+def test_a_share_that_the_api_refuses_takes_all_of_it_back() -> None:
+    """No share stays with a colour that nobody watches any more."""
+    paper = Paper(refused=50)
+    outcome = shift(paper).run()
+    assert outcome["outcome"] == "breached" and "busy" in outcome["reason"]
+    assert [weight for _, weight in paper.weights] == [10, 0]
+
+
+def test_errors_late_in_a_long_shift_are_seen_in_minutes() -> None:
+    """Five of a hundred, after twenty minutes of good answers: of all of them they are one percent five minutes later only."""
+    paper = Paper(error_rate=0.05, errors_from=1200.0)
+    outcome = shift(paper, weights=[10, 100], bake_seconds=2400).run()
+    assert outcome["outcome"] == "breached" and 1200 < paper.seconds < 1200 + 120
+    assert "percentage points more" in outcome["reason"]
+    assert [step["share"] for step in outcome["steps"]] == [10], "the share in which it was seen is told"
+    assert outcome["steps"][0]["seconds"] == pytest.approx(paper.seconds, abs=1) and outcome["steps"][0]["at"] == MINUTE + 30
+
+
+def test_one_error_in_some_minutes_of_a_long_shift_is_none_too_many() -> None:
+    watch = traffic.Watch(shift(Paper()), began=MINUTE)
+    watch.shift.clock.today = lambda: MINUTE + 3630
+    green = {MINUTE + 60.0 * n: {"requests": 8.0, "errors": 0.0} for n in range(60)} | {MINUTE + 3600: {"requests": 8.0, "errors": 1.0}}
+    watch.minutes = {"green": green, "blue": {moment: {"requests": 36.0} for moment in green}}
+    assert watch.wrong() == ("", [])
+    green[MINUTE + 3600]["errors"] = 3.0
+    assert "(3 of 48)" in watch.wrong()[0] and "48 requests" in watch.wrong()[1][0]
 
 
 def test_a_colour_that_is_started_anew_is_judged_anew() -> None:
@@ -425,8 +476,9 @@ def judged(outcome: dict[str, Any], ends: dict[str, dict[str, Any]], **given: An
 
 
 def test_a_release_that_has_all_the_traffic_has_succeeded() -> None:
-    ends = {host: {"running": 4} for host in HOSTS}
+    ends = {host: {"running": 4, "seconds": 3.1, "steps": {"start": 3.0}} for host in HOSTS}
     found = judged({"outcome": "shifted", "steps": [{"share": 100, "seconds": 4.0}]}, ends)
+    assert found["hosts"] == found["result"]["hosts"] == {host: {"outcome": "released", "seconds": 3.1, "steps": {"start": 3.0}} for host in HOSTS}
     assert found["outcome"] == "succeeded" and found["phases"] == {"look": 1.0, "roll": 9.0, "100 %": 4.0}
     assert "on release 4 (v4), green: 2 hosts in 10 s, all healthy. blue stays warm" in found["result"]["message"]
 

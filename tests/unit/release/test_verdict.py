@@ -47,6 +47,12 @@ def test_a_stranded_host_is_named_with_what_mends_it() -> None:
     assert "i-1 is OUT OF SERVICE: ssh: no route. To mend it: deploy.yml with the tag of release 2" in message
 
 
+def test_what_mends_a_host_that_may_not_go_back_is_no_older_release() -> None:
+    ends = {"i-1": {"outcome": "out", "failure": "x", "stranded": "the migration cannot be undone"}}
+    message = verdict.judge({**PLAN, "ways_back": {"i-1": {"action": "barred", "number": None}}, "rolling": ["i-1"]}, ends, {})["result"]["message"]
+    assert "To mend it: deploy.yml with a release that works with the database as it is now" in message and "tag of release 2" not in message
+
+
 def test_a_first_release_that_fails_leaves_what_serves_alone() -> None:
     plan = PLAN | {"number": 1, "rolling": ["i-1", "i-2"], "ways_back": dict.fromkeys(("i-1", "i-2"), {"action": "stop", "number": None})}
     plan["result"] = {**PLAN["result"], "from": None}

@@ -489,8 +489,9 @@ def test_an_engine_that_is_away_is_told_and_nothing_is_removed(helper: ModuleTyp
 
 
 def test_a_host_that_leaves_drains_stops_keeps_its_logs_and_lets_auto_scaling_go_on(helper: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this order, and with no service stopped before the requests are drained (state Terminating:Wait)."""
+    """In this order, and with no service stopped before the requests are drained (state Terminating:Wait). A service without a container has no log."""
     release(helper, {})
+    (helper.CONFIGURATION / "web-green" / "current").mkdir(parents=True)
     (helper.CONFIGURATION / "console.env").write_text("RECORDS_BUCKET=records\n")
     states, lives, done = iter(["InService", "Terminated"]), iter(["Terminating", "Terminating:Wait"]), list[str]()
 
@@ -511,7 +512,7 @@ def test_a_host_that_leaves_drains_stops_keeps_its_logs_and_lets_auto_scaling_go
     def run(command: list[str], **_options: Any) -> subprocess.CompletedProcess[bytes]:
         if command[0] == "systemctl":
             done.append(" ".join(command))
-        return subprocess.CompletedProcess(command, 0, stdout=command[0].encode())
+        return subprocess.CompletedProcess(command, int(command[-1] == "flotilla-web-green"), stdout=command[0].encode())
 
     monkeypatch.setattr(helper, "metadata", lambda name: next(states) if "lifecycle" in name else "i-1")
     monkeypatch.setattr(helper, "client", lambda service: Aws())
@@ -521,7 +522,7 @@ def test_a_host_that_leaves_drains_stops_keeps_its_logs_and_lets_auto_scaling_go
     assert done == [
         "Terminating",
         "Terminating:Wait",
-        "systemctl stop flotilla-web.service",
+        "systemctl stop flotilla-web.service flotilla-web-green.service",
         "records/logs/i-1/web.log.gz docker",
         "records/logs/i-1/host.log.gz journalctl",
         "flotilla-leave shop-production-web i-1 CONTINUE",

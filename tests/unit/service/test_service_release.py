@@ -161,3 +161,56 @@ def test_a_service_is_stopped_once_and_stays_off(monkeypatch: pytest.MonkeyPatch
     assert host.commands == [["systemctl", "stop", UNIT], ["docker", "rm", "--force", "flotilla-web-green"]]
     host.states[UNIT] = "inactive"
     assert not service_release.stop(module, layout)["changed"]
+
+
+class Container:
+    """A container that systemd starts again each time that it has ended, on paper: it lives for so long each time, and answers after so long."""
+
+    def __init__(self, lives: float, answers_after: float = float("inf")) -> None:
+        self.seconds, self.lives, self.answers_after = 0.0, lives, answers_after
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+
+    def inspect(self, _names: list[str]) -> dict[str, Any]:
+        """Each start takes two seconds, one of which the ended container still stands for."""
+        number, at = divmod(self.seconds, self.lives + 2.0)
+        runs = at < self.lives
+        state: dict[str, Any] = {"Running": True} if runs else {"Running": False, "Status": "exited", "ExitCode": 3}
+        return {"flotilla-web-green": {"Id": f"c{number:.0f}", "State": state, "Config": {"Labels": {"flotilla.configuration": "new"}}}}
+
+    def answers(self, _port: int, _path: str) -> int | None:
+        return 200 if self.seconds % (self.lives + 2.0) >= self.answers_after else None
+
+
+def waits(monkeypatch: pytest.MonkeyPatch, layout: Layout, container: Container) -> float:
+    def fail(msg: str, **more: Any) -> None:
+        raise RuntimeError(f"{msg} {more}")
+
+    monkeypatch.setattr(service_release.host, "inspect", container.inspect)
+    monkeypatch.setattr(service_release.host, "units", lambda names: {name: {"ActiveState": "active", "InvocationID": "new"} for name in names})
+    monkeypatch.setattr(service_release.host, "logs", lambda _name, _count: ["HELLO_FAULT=exit"])
+    monkeypatch.setattr(service_release.host, "answers", container.answers)
+    monkeypatch.setattr(service_release, "time", SimpleNamespace(monotonic=lambda: container.seconds, sleep=container.sleep))
+    monkeypatch.setattr(layout, "configuration", lambda _number: "new")
+    module: Any = SimpleNamespace(params={"start_seconds": 120, "port": 80, "path": "/", "probe": "http"}, fail_json=fail)
+    return service_release.wait_for_answer(module, layout, 2, "the old one", "old")
+
+
+def test_a_container_that_exits_at_once_is_seen_in_seconds(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
+    """At its second end, long before the deadline, with its code and its last words; one end may be bad luck."""
+    container = Container(lives=0.5)
+    with pytest.raises(RuntimeError, match=r"(?s)release 2 of web-green did not start: its container exited with code 3.*HELLO_FAULT=exit"):
+        waits(monkeypatch, layout, container)
+    assert container.seconds < 5
+
+
+def test_a_container_that_never_answers_has_until_the_deadline(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
+    container = Container(lives=1000)
+    with pytest.raises(RuntimeError, match="did not answer http://127.0.0.1:80/ within 120 s"):
+        waits(monkeypatch, layout, container)
+    assert 120 <= container.seconds < 121
+
+
+def test_a_container_that_answers_has_started(monkeypatch: pytest.MonkeyPatch, layout: Layout) -> None:
+    assert waits(monkeypatch, layout, Container(lives=1000, answers_after=4.0)) == pytest.approx(4.0, abs=0.3)

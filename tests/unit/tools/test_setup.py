@@ -21,6 +21,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, root: bool, commands: set[str], eng
     monkeypatch.setattr(setup.shutil, "which", lambda name: f"/usr/bin/{name}" if name in commands else None)
     monkeypatch.setattr(setup, "engine_answer", lambda: engine)
     monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(setup, "INOTIFY", Path("/nonexistent"))  # this machine's own stays as it is
 
 
 ALL = {"docker", "dockerd", "iptables", "mmdebstrap", "newuidmap", "ssh", "ssh-keygen"}
@@ -82,3 +83,27 @@ def test_the_installer_is_taken_from_the_lock_file() -> None:
     assert entry.count("==") == 1
     with pytest.raises(PhaseFailed, match="make lock"):
         setup.locked("not-there", text)
+
+
+def test_a_limit_that_guests_would_not_boot_for_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    limit = tmp_path / "max_user_instances"
+    limit.write_text("128\n")
+    monkeypatch.setattr(setup, "INOTIFY", limit)
+    setup.make_limits(Phases("test", tmp_path))
+    assert limit.read_text() == "1024" and "128 are enough for 16 guests" in capsys.readouterr().out
+    limit.write_text("8192\n")
+    setup.make_limits(Phases("test", tmp_path))
+    assert limit.read_text() == "8192\n" and capsys.readouterr().out == ""
+
+
+def test_who_may_not_set_the_limit_is_told_how(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    class Limit:
+        def read_text(self, encoding: str) -> str:
+            return "128\n"
+
+        def write_text(self, text: str, encoding: str) -> None:
+            raise PermissionError
+
+    monkeypatch.setattr(setup, "INOTIFY", Limit())
+    setup.make_limits(Phases("test", tmp_path))
+    assert "sudo sysctl -w fs.inotify.max_user_instances=1024" in capsys.readouterr().out
