@@ -122,7 +122,7 @@ def test_a_guest_that_restarts_instead_of_running_is_said_once_with_the_limit_th
         it.cloud.planes["ec2"].observe()
         it.cloud.planes["ec2"].observe()
     assert len(caplog.messages) == 1 and caplog.messages[0].startswith(f"instance {guest}: its guest restarts instead of running")
-    assert ("128 is enough for about 18 guests" in caplog.text) is hint
+    assert ("128 is enough for about 16 guests" in caplog.text) is hint
     assert ("sudo sysctl -w fs.inotify.max_user_instances=1024" in caplog.text) is hint
 
 
