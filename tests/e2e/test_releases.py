@@ -275,6 +275,7 @@ def test_own_steps_run_at_their_points_and_one_that_fails_takes_the_host_back(sy
     before = system.containers()
     system.play("deploy", release_tag=tags["v2"], release_hooks={"before_release": str(steps / "smoke.yml")}).refused("the smoke test says no")
     assert (system.result()["exit_code"], system.containers()) == (10, before), "a host was touched"
+    assert "the smoke test says no" in system.newest_record()["reason"] and not system.unfinished()
 
 
 def test_hosts_that_have_the_release_go_back_when_it_fails_on_another(system: System, tags: dict[str, str], whole: None) -> None:
