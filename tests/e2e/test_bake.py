@@ -313,11 +313,11 @@ def test_patch_brings_every_host_to_the_newest_image(system: System, released: d
     before, image = set(system.instances()), pointer(system)["image"]
     with system.load("patched", RATE):
         began = time.monotonic()
-        done = system.play("patch", fleet="web", patch_warmup_seconds=45).succeeded()
+        done = system.play("patch", fleet="web", patch_warmup_seconds=60).succeeded()
         say(f"both hosts are of the newest image after {time.monotonic() - began:.0f} s")
         system.healthy()
     hosts = system.instances()
-    assert done.changed == 1 and image in done.output
+    assert done.changed > 0 and image in done.output
     assert {facts["ImageId"] for facts in hosts.values()} == {image} and not before & set(hosts)
     assert system.versions() == {"v2"}
     assert system.play("patch", fleet="web").succeeded().changed == 0
