@@ -42,7 +42,7 @@ echo "history: $(find /root /home -name '.*history' -o -name .docker -o -name .a
 echo "containers: $(ls /volume/containers; ls /volume/network; ls /volume/engine-id 2>/dev/null)"
 echo "images: $(ls /volume/image/overlay2/imagedb/content/sha256 | wc -l)"
 echo "own: $(ls /etc/docker/key.json /var/lib/systemd/random-seed /var/lib/systemd/credential.secret /var/lib/dhcp/* 2>/dev/null)"
-echo "found: $(grep -rlF -e Port /etc/ssh) $(find /etc/ssh -name sshd_config)"
+echo "found: $(grep -rlF -e AcceptEnv /etc/ssh) $(find /etc/ssh -name sshd_config)"
 echo "secret: $(grep -rlF -e "$SECRET" / --exclude-dir=proc --exclude-dir=sys 2>/dev/null)"
 echo "old names: $(grep -rlF -e "$OLD" / --exclude-dir=proc --exclude-dir=sys 2>/dev/null)"
 """
