@@ -483,6 +483,11 @@ def test_a_fleet_follows_its_schedule_and_its_requests(system: System, tags: dic
     def causes() -> list[str]:
         return [one["Cause"] for one in system.client("autoscaling").describe_scaling_activities(AutoScalingGroupName=name)["Activities"]]
 
+    def four_answer() -> bool:
+        seen = {system.get("/whoami").json()["host"] for _ in range(30)}
+        assert len(seen) == 4, (sorted(seen), system.targets())
+        return True
+
     try:
         planned = system.play("provision", "--check", flotilla_stack=facts).succeeded().changed
         assert system.play("provision", flotilla_stack=facts).succeeded().changed == planned > 0
@@ -497,7 +502,7 @@ def test_a_fleet_follows_its_schedule_and_its_requests(system: System, tags: dic
             took = time.monotonic() - began
             say(f"{RATE} requests a second for three hosts that shall have {int(per_minute)} a minute each: a fourth is wanted after {took:.0f} s")
             system.healthy(4)
-            wait_for("its answers", lambda: len({system.get("/whoami").json()["host"] for _ in range(20)}) == 4, 30)
+            wait_for("answers of four", four_answer, 30)
         assert any("triggered policy flotilla-requests changing the desired capacity from 3 to 4" in one for one in causes())
         began = time.monotonic()
         with system.load("fewer", 4), slowly(system, 12, 20) as statuses:
