@@ -13,6 +13,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 ACCOUNT = "123456789012"  # moto's account
 REGION = "eu-central-1"
 LONGEST_CHECKOUT = 64  # of 108 bytes: /.ansible/cp/, ten characters of ansible's and seventeen of ssh's follow
+CGROUPS = Path("/sys/fs/cgroup")
 BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")  # RFC 2544: nobody's network
 
 
@@ -29,6 +30,7 @@ class Settings:
     network: str
     account: str = ACCOUNT
     region: str = REGION
+    cgroup: str = ""  # of guests: 1, 2, or as their image has it
 
     @property
     def metadata_port(self) -> int:
@@ -62,7 +64,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read FLOTILLA_CLOUD_PORT, FLOTILLA_CLOUD_STATE and FLOTILLA_CLOUD_NETWORK. SettingsError names the one that is wrong."""
+        """Read FLOTILLA_CLOUD_PORT, FLOTILLA_CLOUD_STATE, FLOTILLA_CLOUD_NETWORK and FLOTILLA_CLOUD_CGROUP. SettingsError names the one that is wrong."""
         given = environment.get("FLOTILLA_CLOUD_PORT") or "4577"
         if not given.isdigit() or not 1024 <= int(given) <= 65000:
             raise SettingsError(f"FLOTILLA_CLOUD_PORT: {given!r} is not a port between 1024 and 65000; leave it out for 4577")
@@ -72,7 +74,12 @@ class Settings:
         except ValueError as error:
             raise SettingsError(f"FLOTILLA_CLOUD_NETWORK: {error}; leave it out for 198.18.0.0/16, or take a part of {BENCHMARKS}") from error
         state = Path(environment.get("FLOTILLA_CLOUD_STATE") or CHECKOUT / "build" / "cloud")
-        return cls(int(given), state.resolve(), network)
+        cgroup = environment.get("FLOTILLA_CLOUD_CGROUP") or ""
+        if cgroup not in ("", "1", "2"):
+            raise SettingsError(f"FLOTILLA_CLOUD_CGROUP: {cgroup!r} is no version of cgroups; leave it out for that of each image, or take 1 or 2")
+        if cgroup == "1" and (CGROUPS / "cgroup.controllers").exists():
+            raise SettingsError("FLOTILLA_CLOUD_CGROUP: this machine has version 2 of cgroups alone; leave it out, or take 2")
+        return cls(int(given), state.resolve(), network, cgroup=cgroup)
 
     def variables(self) -> dict[str, str]:
         """The environment in which boto3, ansible and the aws CLI speak to this cloud."""
@@ -87,6 +94,7 @@ class Settings:
             "FLOTILLA_CLOUD_PORT": str(self.port),
             "FLOTILLA_CLOUD_STATE": str(self.state),
             "FLOTILLA_CLOUD_NETWORK": self.network,
+            "FLOTILLA_CLOUD_CGROUP": self.cgroup,
         }
 
     def shell_variables(self) -> dict[str, str]:

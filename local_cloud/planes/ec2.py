@@ -173,7 +173,11 @@ class Ec2Plane(Plane):
             address=instance.private_ip,
             hostname="ip-" + instance.private_ip.replace(".", "-"),
             files={**files, **self.seed(instance, backend)},
-            environment={"GUEST_METADATA": f"{gateway}:{self.cloud.settings.metadata_port}", "GUEST_RESOLVER": str(ipaddress.ip_address(gateway) + 1)},
+            environment={
+                "GUEST_METADATA": f"{gateway}:{self.cloud.settings.metadata_port}",
+                "GUEST_RESOLVER": str(ipaddress.ip_address(gateway) + 1),
+                "GUEST_CGROUP": self.cloud.settings.cgroup,
+            },
             labels={"flotilla.plane": self.name, "flotilla.instance": instance.id},
             restart="unless-stopped",
             systemd=True,

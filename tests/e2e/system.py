@@ -135,7 +135,7 @@ class System:
         self.tests = self.stack
         self.stack = EXAMPLES.get(self.tests, self.tests)
         self.build = ROOT / "build" / "e2e" / self.tests
-        self.settings = Settings(PLACES[self.tests][0], self.build / "cloud", PLACES[self.tests][1])
+        self.settings = Settings(PLACES[self.tests][0], self.build / "cloud", PLACES[self.tests][1], cgroup=os.environ.get("FLOTILLA_CLOUD_CGROUP", ""))
         self.http, self.https = (f"{scheme}://127.0.0.1:{port}" for scheme, port in (("http", self.settings.http_port), ("https", self.settings.https_port)))
         self.environment = {
             **known,
@@ -418,6 +418,17 @@ class System:
 
     def versions(self, count: int = 20, path: str = "/whoami") -> set[str]:
         return {self.get(path).headers["X-App-Version"] for _ in range(count)}
+
+    def answers(self, count: int, timeout: float = 30) -> None:
+        """Wait until so many hosts have answered. With a slow request one gets no others meanwhile (least outstanding requests), so it takes several looks."""
+        seen: set[str] = set()
+
+        def all_of_them() -> bool:
+            seen.update(self.get("/whoami").json()["host"] for _ in range(20))
+            assert len(seen) >= count, (sorted(seen), self.targets())
+            return True
+
+        wait_for(f"answers of {count}", all_of_them, timeout)
 
     @contextlib.contextmanager
     def load(self, name: str, rate: int = 60, lost: int = 0) -> Iterator[dict[str, Any]]:

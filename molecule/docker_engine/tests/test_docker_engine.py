@@ -12,6 +12,9 @@ def test_the_engine_runs_with_our_settings(host):
     assert engine.is_enabled
     facts = json.loads(host.check_output("docker info --format '{{json .}}'"))
     assert facts["Driver"] == "overlay2"
+    # Debian 12's guests have the machine's version of cgroups, those of Debian 13 always the second.
+    assert facts["CgroupVersion"] == ("2" if host.run("test -e /sys/fs/cgroup/cgroup.controllers").rc == 0 else "1")
+    assert facts["CgroupVersion"] == "2" or host.system_info.release.startswith("12")
     assert facts["LiveRestoreEnabled"] is True
     assert facts["LoggingDriver"] == "json-file"
     assert json.loads(host.file("/etc/docker/daemon.json").content_string)["log-opts"]["max-size"] == "10m"

@@ -24,10 +24,22 @@ def test_defaults() -> None:
     assert (settings.state, settings.network) == (CHECKOUT / "build" / "cloud", "198.18.0.0/16")
 
 
-@pytest.mark.parametrize(("variable", "value"), [("FLOTILLA_CLOUD_PORT", "http"), ("FLOTILLA_CLOUD_PORT", "80"), ("FLOTILLA_CLOUD_NETWORK", "198.18.0.1/16")])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("FLOTILLA_CLOUD_PORT", "http"), ("FLOTILLA_CLOUD_PORT", "80"), ("FLOTILLA_CLOUD_NETWORK", "198.18.0.1/16"), ("FLOTILLA_CLOUD_CGROUP", "v2")],
+)
 def test_a_setting_that_cannot_work_is_named_with_its_fix(variable: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{variable}.*leave it out"):
         Settings.from_environment({variable: value})
+
+
+def test_the_version_of_cgroups_is_handed_on_and_one_that_the_machine_lacks_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings_module, "CGROUPS", tmp_path)
+    given = {version: Settings.from_environment({"FLOTILLA_CLOUD_CGROUP": version}) for version in ("", "1", "2")}
+    assert {version: settings.variables()["FLOTILLA_CLOUD_CGROUP"] for version, settings in given.items()} == {"": "", "1": "1", "2": "2"}
+    (tmp_path / "cgroup.controllers").touch()
+    with pytest.raises(SettingsError, match="version 2 of cgroups alone; leave it out"):
+        Settings.from_environment({"FLOTILLA_CLOUD_CGROUP": "1"})
 
 
 def test_clouds_side_by_side_have_names_of_their_own(tmp_path: Path) -> None:
