@@ -45,10 +45,11 @@ class Step:
 
 
 def environment() -> dict[str, str]:
-    """The environment of every step: nobody's account, no settings of make or of a demo that runs beside it."""
+    """The environment of every step: nobody's account, no settings of make or of a demo that runs beside it, but for the guests' version of cgroups."""
     # Without the bytecode that Python keeps, every ansible-playbook compiles all of itself first.
     foreign = ("AWS_", "FLOTILLA_", "ANSIBLE_", "MOLECULE_", "PYTEST_", "MAKE", "MFLAGS", "BOTO_", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    kept |= {name: os.environ[name] for name in ("FLOTILLA_CLOUD_CGROUP",) if name in os.environ}
     return {**kept, "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}", "PYTHONUNBUFFERED": "1", "COLUMNS": "200", "ANSIBLE_HOME": str(ROOT / ".ansible")}
 
 
