@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.flotilla.ec2.plugins.module_utils.release import boot
 
-BECOMES = "molecule-host-baseline-12"
+BECOMES = "molecule-host-baseline-{}"  # of the same Debian
 POINTER = "/flotilla/test/service/services/web/release"
 SERVICES = [{"name": "web", "pointer": POINTER, "instances": {"": "web"}, "probe": "http", "path": "/healthz"}]
 # What people and programs leave on a machine; the words are looked for in all its files.
@@ -54,7 +54,8 @@ def look():
 def other(host):
     """The host that becomes an image, with the bundle of its peer, and what is left on a machine that was used."""
     inventory = str(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule" / "inventory")
-    return host.get_host(f"ansible://{BECOMES}", ansible_inventory=inventory, ssh_config=host.backend.ssh_config)
+    becomes = BECOMES.format(host.system_info.release.split(".")[0])
+    return host.get_host(f"ansible://{becomes}", ansible_inventory=inventory, ssh_config=host.backend.ssh_config)
 
 
 @pytest.fixture(scope="module")
