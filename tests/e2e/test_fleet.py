@@ -17,7 +17,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -545,7 +544,8 @@ def test_debian_12_and_13_serve_side_by_side(system: System, tags: dict[str, str
             (newcomer,) = both_back(system, set(before))
             say(f"Debian 13: serving {time.monotonic() - began:.1f} s after its predecessor on 12 was lost; {log(system, newcomer).splitlines()[-1]}")
         (peer,) = set(system.instances()) - {newcomer}
-        ours = "2" if system.settings.cgroup == "2" or Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1"
+        asked = subprocess.run(["docker", "info", "--format", "{{.CgroupVersion}}"], stdout=subprocess.PIPE, text=True, check=True)
+        ours = system.settings.cgroup or asked.stdout.strip()
         assert debian(system, newcomer) == "13\ndocker-cli: /usr/bin/docker\ncgroups 2"
         assert debian(system, peer) == f"12\ndocker.io: /usr/bin/docker\ncgroups {ours}"
         assert laid(system, newcomer) == laid(system, peer)
