@@ -1,6 +1,6 @@
 """A fleet that has no control node: whatever happens to a host, the right number of healthy ones returns without a command.
 
-The tests run in the order of this file: each finds two healthy hosts, and leaves two.
+The tests run in the order of this file: each finds two healthy hosts, and leaves two. All of them take a quarter of an hour.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ import pytest
 from tests.e2e.system import System, say, wait_for
 
 pytestmark = pytest.mark.e2e
-# Half an hour: `make test-e2e STACK=fleet`.
-BY_NAME = True
 BOOT_SECONDS = 45  # how long an instance tries before it has itself replaced; 600 in earnest
 RATE = 40
 # A host that dies with requests in it: at this rate and some 20 ms an answer there is one, rarely two. So many at most, and no more than are counted.
@@ -172,7 +170,7 @@ def powerless(system: System, host: str) -> None:
     subprocess.run(["docker", "kill", container_of(host)], check=True, stdout=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("loss", [terminated, stopped, powerless])
+@pytest.mark.parametrize("loss", [pytest.param(terminated, marks=pytest.mark.by_name), pytest.param(stopped, marks=pytest.mark.by_name), powerless])
 def test_a_lost_host_is_replaced_by_one_that_makes_itself(system: System, tags: dict[str, str], loss: Callable[[System, str], None]) -> None:
     """Terminated, stopped, without power: the group launches another instance, and that serves without a command; its files equal its peer's."""
     before = system.instances()
@@ -215,6 +213,7 @@ def status_of(system: System, host: str) -> tuple[str, str]:
     return (found[0]["SystemStatus"]["Status"], found[0]["InstanceStatus"]["Status"]) if found else ("", "")
 
 
+@pytest.mark.by_name
 def test_a_frozen_host_fails_its_status_checks_and_is_replaced(system: System, tags: dict[str, str]) -> None:
     """It runs, and answers nobody. The load balancer leaves it after two health checks, the group after four status checks; what fails is what hung on it."""
     before, balancer = system.instances(), cloud_container(system, "-lb-")
@@ -246,11 +245,13 @@ def test_a_frozen_host_fails_its_status_checks_and_is_replaced(system: System, t
     assert any("EC2 instance status checks failure" in cause for cause in causes), causes[:5]
 
 
+@pytest.mark.by_name
 def test_configure_finds_nothing_to_do_on_a_host_that_made_itself(system: System, tags: dict[str, str]) -> None:
     run = system.play("configure").succeeded()
     assert run.changed == 0, run.output[-6000:]
 
 
+@pytest.mark.by_name
 def test_a_release_takes_such_a_host_as_any_other_and_back(system: System, tags: dict[str, str]) -> None:
     with system.load("release", RATE):
         system.play("deploy", release_tag=tags["v2"]).succeeded()
@@ -280,6 +281,7 @@ def test_an_instance_that_is_born_in_a_release_has_it_at_its_end(system: System,
     assert "joined" in [row["outcome"] for row in system.result()["hosts"].values()]
 
 
+@pytest.mark.by_name
 @pytest.mark.parametrize("begun", ["when more are wanted", "while they boot"])
 def test_a_release_that_begins_while_the_fleet_grows_or_shrinks_is_on_every_host(system: System, tags: dict[str, str], begun: str) -> None:
     """Instances that are pending or do not answer yet are waited for or brought along; hosts that leave already get nothing. No request is lost."""
@@ -375,10 +377,15 @@ def wrong_checksum(system: System) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        pytest.param(corrupt_bundle, r"the boot bundle boot/web/\S+ has the checksum [0-9a-f]{64}, and [0-9a-f]{64} was published", id="corrupt"),
-        pytest.param(no_bundle, r"the boot bundle s3://\S+ cannot be read: .*404", id="missing"),
+        pytest.param(
+            corrupt_bundle,
+            r"the boot bundle boot/web/\S+ has the checksum [0-9a-f]{64}, and [0-9a-f]{64} was published",
+            id="corrupt",
+            marks=pytest.mark.by_name,
+        ),
+        pytest.param(no_bundle, r"the boot bundle s3://\S+ cannot be read: .*404", id="missing", marks=pytest.mark.by_name),
         pytest.param(wrong_checksum, r"/etc/systemd/journald\S+ in the boot bundle has the checksum [0-9a-f]{64} instead of [0-9a-f]{64}", id="checksum"),
-        pytest.param(no_registry, r"cannot pull \S+ from the registry \S+: ", id="registry"),
+        pytest.param(no_registry, r"cannot pull \S+ from the registry \S+: ", id="registry", marks=pytest.mark.by_name),
     ],
 )
 def test_an_instance_that_cannot_become_a_host_is_replaced_and_never_serves(system: System, tags: dict[str, str], fault: Any, reason: str) -> None:
@@ -418,6 +425,7 @@ def test_an_engine_that_hangs_comes_back_while_its_containers_serve(system: Syst
     system.healthy()
 
 
+@pytest.mark.by_name
 def test_a_zone_that_is_gone_leaves_the_other_serving_until_all_is_back(system: System, tags: dict[str, str]) -> None:
     """Of four hosts both of one zone lose their power at once, and nothing can be launched there: the other zone's serve, and there are four again."""
     name, api = group(system)["AutoScalingGroupName"], system.client("autoscaling")
@@ -467,6 +475,7 @@ def slowly(system: System, clients: int, seconds: int) -> Iterator[list[int]]:
             one.result()
 
 
+@pytest.mark.by_name
 def test_a_fleet_follows_its_schedule_and_its_requests(system: System, tags: dict[str, str]) -> None:
     """By schedule from two hosts to three; by the requests of each to four, and back to the schedule's three when they are fewer. None of them fails, those
     of 20 seconds on the host that leaves included."""
@@ -559,6 +568,7 @@ def test_debian_12_and_13_serve_side_by_side(system: System, tags: dict[str, str
         system.play("provision").succeeded()
 
 
+@pytest.mark.by_name
 def test_all_hosts_gone_at_once_come_back_by_themselves(system: System, tags: dict[str, str]) -> None:
     """With nobody left to serve, requests fail until the first is back; it takes no command and no peer."""
     hosts = set(system.instances())
@@ -571,6 +581,7 @@ def test_all_hosts_gone_at_once_come_back_by_themselves(system: System, tags: di
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_the_same_again_changes_nothing(system: System, tags: dict[str, str]) -> None:
     for verb in ("provision", "configure"):
         run = system.play(verb).succeeded()
@@ -579,6 +590,7 @@ def test_the_same_again_changes_nothing(system: System, tags: dict[str, str]) ->
 
 
 @pytest.mark.aside
+@pytest.mark.by_name
 def test_destroy_takes_the_log_group_too(system: System, tags: dict[str, str]) -> None:
     system.play("destroy").succeeded()
     assert system.client("logs").describe_log_groups(logGroupNamePrefix="/flotilla/")["logGroups"] == []

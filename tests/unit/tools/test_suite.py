@@ -37,8 +37,8 @@ def test_what_boots_clouds_waits_for_the_checks_and_shares_two_lanes() -> None:
     assert names[-4 - len(others) :] == ["roles", "roles of hosts", first, "end of the roles' cloud", *others]
 
 
-def test_all_five_systems_are_in_and_each_without_what_it_leaves_to_a_run_by_name() -> None:
-    assert set(suite.stacks()) == {"hello", "gifs", "media", "todo", "sums"}
+def test_all_five_systems_and_a_fleet_are_in_and_each_without_what_it_leaves_to_a_run_by_name() -> None:
+    assert set(suite.stacks()) == {"hello", "gifs", "media", "todo", "sums", "fleet"}
     assert all(step.command[-3:-1] == ["-m", "not by_name"] for step in suite.end_to_end(None))
     (whole,) = suite.end_to_end("sums")
     assert "not by_name" not in whole.command
