@@ -216,9 +216,12 @@ def test_the_page_of_a_release_that_was_put_back_tells_why_and_when(system: Syst
 
 
 def test_a_release_that_is_slower_is_put_back(system: System, tag: str) -> None:
-    """Right, but half a second late: seen when each colour has answered a hundred requests; exit code 21 with both figures, no request lost."""
+    """Right, but half a second late: seen when each colour has answered a hundred requests; exit code 21 with both figures, no request lost.
+
+    The latency of a minute in which green has served the release before is left out (CloudWatch has no part of a minute), so that it takes up to 70 seconds.
+    """
     before, stack = system.containers(), system.stack_facts()
-    stack["services"]["web"]["release"] |= {"weights": [50, 100], "bake_seconds": 40, "max_latency_percent": 200}
+    stack["services"]["web"]["release"] |= {"weights": [50, 100], "bake_seconds": 100, "max_latency_percent": 200}
     with asking(system, "slow") as seen:
         run = deploy(system, tag, "late", "slow", flotilla_stack=stack)
         time.sleep(1)
@@ -228,7 +231,7 @@ def test_a_release_that_is_slower_is_put_back(system: System, tag: str) -> None:
     assert re.search(r"its latency is \d+ ms \(95 % are faster\), the old colour's \d+ ms: \d+ %, max_latency_percent is 200", result["message"])
     late = [when for when, version, _ in seen if version == "late"]
     say(f"{len(late)} of {len(seen)} requests were late, for {late[-1] - late[0]:.1f} s: {result['message'][:200]}")
-    assert late[-1] - late[0] < 35, "it was put back at the end of the step only"
+    assert late[-1] - late[0] < 85, "it was put back at the end of the step only"
     assert back_within(result) < 1
     assert rule(system) == {"blue": 100, "green": 0} and system.versions() == {"one"}
     assert system.containers() == before
