@@ -15,7 +15,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -162,18 +162,25 @@ def test_a_change_by_hand_keeps_to_the_guard_rails(released: System) -> None:
 def test_requests_of_twenty_seconds_on_a_leaving_host_finish(released: System) -> None:
     """3 → 2 by hand while each api adds up for some twenty seconds: every sum is right, and short requests beside them are all answered."""
     hosts = set(released.instances("api"))
-    with released.load("leaving", rate=10), ThreadPoolExecutor(3) as pool:
+    with released.load("leaving", rate=10), ThreadPoolExecutor(9) as pool:
         began = time.monotonic()
-        sums = [pool.submit(released.get, f"/?n={LONG_SUM}", 150) for _ in hosts]
-        wait_for("a long sum on each host", lambda: all(running_sums(released, one) for one in hosts), 15, 0.2)
+        sums: list[Future[Any]] = []
+
+        def on_each_host() -> bool:
+            # A host that has a short request just then is passed over.
+            lacking = [one for one in hosts if not running_sums(released, one)]
+            sums.extend(pool.submit(released.get, f"/?n={LONG_SUM}", 150) for _ in lacking)
+            return not lacking
+
+        wait_for("a long sum on each host", on_each_host, 15, 1)
         released.client("autoscaling").set_desired_capacity(AutoScalingGroupName=GROUP, DesiredCapacity=2)
         (leaving,) = wait_for("a leaving host", lambda: [one["InstanceId"] for one in group(released)["Instances"] if one["LifecycleState"] != "InService"])
         assert running_sums(released, leaving), "the leaving host adds up no longer"
         say(f"{leaving} leaves {time.monotonic() - began:.1f} s after its long sum began")
         answers = [one.result() for one in sums]
-        say(f"three long sums ended well, the last one {time.monotonic() - began:.1f} s after its beginning")
+        say(f"{len(sums)} long sums ended well, the last one {time.monotonic() - began:.1f} s after its beginning")
     total = LONG_SUM * (LONG_SUM + 1) // 2
-    assert [(answer.status_code, answer.text.strip()) for answer in answers] == [(200, f"Your sum was {total}")] * 3
+    assert [(answer.status_code, answer.text.strip()) for answer in answers] == [(200, f"Your sum was {total}")] * len(sums)
     wait_for("its end", lambda: set(released.instances("api")) == hosts - {leaving}, 120)
     released.healthy(2, "api")
 
